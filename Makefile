@@ -1,0 +1,63 @@
+# One command to run (make up), one to test (make test). Needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin/python
+# State goes to var/; PORT, FLOWER_PORT and EVENTSITE_VAR move a stack aside.
+
+.DEFAULT_GOAL := help
+.PHONY: help up start down status logs test lint format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+up: $(VENV)/runtime ## start everything, stop it with Ctrl-C
+	@exec $(BIN) manage.py up
+
+start: $(VENV)/runtime ## start everything in the background
+	@exec $(BIN) manage.py up --detach
+
+down: $(VENV)/runtime ## stop what `make up` or `make start` started
+	@exec $(BIN) -m eventsite.console down
+
+status: $(VENV)/runtime ## what runs, since when, how much memory
+	@exec $(BIN) -m eventsite.console status
+
+logs: $(VENV)/runtime ## follow all logs
+	@exec $(BIN) -m eventsite.console logs
+
+test: $(VENV)/development ## every test, on a PostgreSQL and a Valkey of their own
+	@exec $(BIN) -m pytest $(ARGS)
+
+lint: $(VENV)/development ## ruff, mypy, import-linter, missing migrations
+	@$(BIN) -m ruff check .
+	@$(BIN) -m ruff format --check .
+	@$(BIN) -m mypy
+	@$(VENV)/bin/lint-imports
+	@# Without a database Django warns that it cannot compare with applied migrations; models against files is what counts.
+	@$(BIN) -W ignore manage.py makemigrations --check --dry-run
+
+format: $(VENV)/development ## let ruff format and mend
+	@$(BIN) -m ruff format .
+	@$(BIN) -m ruff check --fix .
+
+clean: ## remove the virtual environment and caches; var/ (your data) stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment: made once, filled again when a requirements file changed ---------------------
+
+PIP := $(BIN) -m pip --disable-pip-version-check --quiet
+
+$(VENV)/runtime: requirements.txt $(VENV)/made
+	@echo "Installing requirements (once) ..."
+	@$(PIP) install -r requirements.txt
+	@touch $@
+
+$(VENV)/development: requirements-dev.txt requirements.txt $(VENV)/made
+	@echo "Installing requirements for tests (once) ..."
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@ $(VENV)/runtime
+
+$(VENV)/made:
+	@sh .ci/venv $(PYTHON) $(VENV)
+	@touch $@

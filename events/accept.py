@@ -1,0 +1,265 @@
+"""Accept: look at each event of a request, stamp it, and decide. Nothing is stored here and nothing is queued."""
+
+import base64
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID as StandardUUID
+
+import msgspec
+import uuid_utils
+from django.conf import settings
+
+from events import jsonb, times
+from events.codes import Code
+from events.envelope import EMPTY, Envelope, Problem
+from events.protocols import native
+
+MAX_TEXT = 200  # characters, not bytes: as PostgreSQL's varchar counts
+CLIENT_ID_NAMESPACE = uuid_utils.UUID(str(StandardUUID("6f7f3c6a-54d8-5b4f-9c0e-0e6a3f1d2b7c")))
+IDEMPOTENCY_NAMESPACE = uuid_utils.UUID(str(StandardUUID("0b9d6f0e-2c55-5a53-8a4e-7d1f5c9a4e21")))
+# A shorter difference between the client's `sent_at` and our clock is the way here, not a wrong clock.
+MIN_CLOCK_SKEW = timedelta(seconds=5)
+
+
+@dataclass(slots=True)
+class Decision:
+    """What became of a request's events: `envelopes` to queue, and for each index an id, a problem or a warning."""
+
+    single: bool
+    envelopes: list[Envelope] = field(default_factory=list)
+    ids: list[str | None] = field(default_factory=list)
+    errors: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one request's events have in common."""
+
+    project_id: int
+    received_at: datetime
+    received_text: str
+    strict: bool
+    skew: timedelta | None
+    idempotency_key: str | None
+
+
+class _Rejected(Exception):
+    """One event that cannot be taken."""
+
+    def __init__(self, code: Code, field: str | None, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.field, self.detail = code, field, detail
+
+
+_TYPE_NAMES: dict[type, str] = {
+    bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object",
+}  # fmt: skip
+
+
+def accept(
+    request: native.Request,
+    *,
+    project_id: int,
+    received_at: datetime | None = None,
+    strict: bool = False,
+    idempotency_key: str | None = None,
+) -> Decision:
+    """Takes a request's raw events, returns what to queue and a receipt for each. Never raises for a bad event.
+
+    Durable on return: nothing. `strict` refuses unknown top-level fields; else they go to `context.extra`.
+    """
+    now = received_at or datetime.now(UTC)
+    terms = Terms(
+        project_id=project_id,
+        received_at=now,
+        received_text=times.text(now),
+        strict=strict,
+        skew=_skew(request.sent_at, now),
+        idempotency_key=idempotency_key,
+    )
+    decision = Decision(single=request.single)
+    for index, item in enumerate(request.items):
+        _decide(decision, index, item, terms)
+    return decision
+
+
+def _skew(sent_at: Any, now: datetime) -> timedelta | None:
+    sent = times.parse(sent_at)
+    return now - sent if sent and abs(now - sent) >= MIN_CLOCK_SKEW else None
+
+
+def _decide(decision: Decision, index: int, item: bytes | msgspec.Raw, terms: Terms) -> None:
+    warnings: list[tuple[Code, str, str]] = []
+    draft = native.Draft()
+    try:
+        draft, extra, raw = _read(bytes(item), warnings)
+        envelope = _envelope(draft, extra, raw, item, index, terms, warnings)
+    except _Rejected as refusal:
+        sent_id = draft.id if isinstance(draft.id, str) and len(draft.id) <= MAX_TEXT else None
+        decision.ids.append(sent_id)
+        decision.errors.append(Problem(index, sent_id, refusal.code, refusal.field, refusal.detail))
+        return
+    decision.envelopes.append(envelope)
+    decision.ids.append(envelope.event_id)
+    for code, field_name, detail in warnings:
+        decision.warnings.append(Problem(index, envelope.event_id, code, field_name, detail))
+
+
+def _read(
+    item: bytes, warnings: list[tuple[Code, str, str]]
+) -> tuple[native.Draft, dict[str, msgspec.Raw], str | None]:
+    """One event's fields, those we do not know, and its exact bytes in base64 when they had to be altered."""
+    if len(item) > settings.EVENTS_MAX_EVENT_BYTES:
+        limit = settings.EVENTS_MAX_EVENT_BYTES
+        raise _Rejected(Code.TOO_LARGE, None, f"The event has {len(item)} bytes; at most {limit} are taken. Do not send it again.")
+    if jsonb.is_deeper_than(item, settings.EVENTS_MAX_DEPTH):
+        raise _Rejected(Code.TOO_DEEP, None, f"The event nests deeper than {settings.EVENTS_MAX_DEPTH} levels.")
+    cleaned = jsonb.clean(item)
+    try:
+        draft, extra = native.read(cleaned)
+    except msgspec.ValidationError:
+        raise _Rejected(Code.NOT_AN_OBJECT, None, "An event must be a JSON object.") from None
+    except (msgspec.DecodeError, RecursionError):
+        raise _diagnosed(item) from None
+    if cleaned == item:
+        return draft, extra, None
+    detail = "It holds a NUL, half a surrogate pair or a number out of range; these were replaced, the exact bytes are kept."
+    warnings.append((Code.SANITIZED, "properties", detail))
+    return draft, extra, base64.b64encode(item).decode()
+
+
+def _diagnosed(item: bytes) -> _Rejected:
+    def not_a_number(name: str) -> Any:
+        raise _Rejected(Code.INVALID_NUMBER, None, f"{name} is not a JSON number.")
+
+    try:
+        json.loads(item, parse_constant=not_a_number, parse_int=str)
+    except json.JSONDecodeError as error:
+        detail = f"The event is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        return _Rejected(Code.INVALID_JSON, None, detail)
+    except _Rejected as refusal:
+        return refusal
+    except RecursionError:
+        return _Rejected(Code.TOO_DEEP, None, "The event nests far too deeply.")
+    return _Rejected(Code.INVALID_JSON, None, "The event is not JSON.")
+
+
+def _envelope(
+    draft: native.Draft,
+    extra: dict[str, msgspec.Raw],
+    raw: str | None,
+    item: bytes | msgspec.Raw,
+    index: int,
+    terms: Terms,
+    warnings: list[tuple[Code, str, str]],
+) -> Envelope:
+    if extra and terms.strict:
+        unknown = next(iter(extra))
+        raise _Rejected(Code.UNKNOWN_FIELD, unknown, f"There is no field {unknown!r}; known are {', '.join(native.Draft.__struct_fields__)}.")
+    if draft.name is None:
+        raise _Rejected(Code.REQUIRED, "name", "`name` is required.")
+    if not isinstance(draft.name, str):
+        raise _wrong_type("name", draft.name, "a string")
+    if len(draft.name) > MAX_TEXT:
+        raise _too_long("name", draft.name)
+    if not draft.name.strip():
+        raise _Rejected(Code.BLANK, "name", "`name` is blank.")
+    event_id, client_event_id = _identity(draft.id, item, index, terms)
+    properties, context = _object("properties", draft.properties), _object("context", draft.context)
+    added: dict[str, Any] = {"extra": extra} if extra else {}
+    return Envelope(
+        project_id=terms.project_id,
+        event_id=event_id,
+        name=draft.name,
+        occurred_at=_occurred(draft.occurred_at, terms, warnings, added),
+        received_at=terms.received_text,
+        properties=properties,
+        context=_with(context, added) if added else context,
+        client_event_id=client_event_id,
+        user_id=_optional("user_id", draft.user_id, item),
+        anonymous_id=_optional("anonymous_id", draft.anonymous_id, item),
+        session_id=_optional("session_id", draft.session_id, item),
+        raw=raw,
+    )
+
+
+def _identity(sent: Any, item: bytes | msgspec.Raw, index: int, terms: Terms) -> tuple[str, str | None]:
+    """The event's UUID, and what the client called it where that reads otherwise."""
+    text = _optional("id", sent, item)
+    if text is None:
+        if terms.idempotency_key is None:
+            return str(uuid_utils.uuid7()), None
+        name = f"{terms.project_id}:{terms.idempotency_key}:{index}"
+        return str(uuid_utils.uuid5(IDEMPOTENCY_NAMESPACE, name)), None
+    if len(text) in (32, 36):
+        try:
+            event_id = str(uuid_utils.UUID(text))
+        except ValueError:
+            pass
+        else:
+            return event_id, None if event_id == text else text
+    return str(uuid_utils.uuid5(CLIENT_ID_NAMESPACE, f"{terms.project_id}:{text}")), text
+
+
+def _optional(name: str, value: Any, item: bytes | msgspec.Raw) -> str | None:
+    return None if value is None or value == "" else _text(name, value, item)
+
+
+def _text(name: str, value: Any, item: bytes | msgspec.Raw) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _wrong_type(name, value, "a string")
+    if isinstance(value, float):  # as it was written: a double keeps 17 digits of it
+        value = bytes(msgspec.json.decode(bytes(item), type=dict[str, msgspec.Raw])[name]).decode()
+    text = value if isinstance(value, str) else str(value)
+    if len(text) > MAX_TEXT:
+        raise _too_long(name, text)
+    return text
+
+
+def _object(name: str, value: msgspec.Raw) -> msgspec.Raw:
+    if value is EMPTY:
+        return EMPTY
+    opening = bytes(memoryview(value)[:4])
+    if opening[:1] == b"{":
+        return value
+    if opening == b"null":
+        return EMPTY
+    raise _wrong_type(name, msgspec.json.decode(value), "an object")
+
+
+def _occurred(sent: Any, terms: Terms, warnings: list[tuple[Code, str, str]], added: dict[str, Any]) -> str:
+    if sent is None:
+        return terms.received_text
+    occurred = times.parse(sent)
+    if occurred is None:
+        warnings.append((Code.INVALID_TIME, "occurred_at", "It is no time; the time of receipt was taken, the original kept."))
+    else:
+        if terms.skew:
+            occurred = times.shifted(occurred, terms.skew)
+            warnings.append((Code.CLOCK_CORRECTED, "occurred_at", f"Moved by {terms.skew.total_seconds():+.3f} s: `sent_at` differs from our clock."))
+            added["original_occurred_at"] = sent
+        if occurred and times.is_plausible(occurred, terms.received_at):
+            return times.text(occurred)
+        warnings.append((Code.ABSURD_TIME, "occurred_at", "It is before 2000 or over 24 h ahead; the time of receipt was taken, the original kept."))
+    added["original_occurred_at"] = sent
+    return terms.received_text
+
+
+def _with(context: msgspec.Raw, added: dict[str, Any]) -> msgspec.Raw:
+    """`context` with our own entries; what the client sent under these names stays unless it collides."""
+    merged: dict[str, Any] = msgspec.json.decode(context, type=dict[str, msgspec.Raw])
+    return msgspec.Raw(msgspec.json.encode(merged | added))
+
+
+def _wrong_type(name: str, value: Any, wanted: str) -> _Rejected:
+    found = _TYPE_NAMES.get(type(value), "null")
+    return _Rejected(Code.INVALID_TYPE, name, f"`{name}` must be {wanted}, not {found}.")
+
+
+def _too_long(name: str, value: str) -> _Rejected:
+    return _Rejected(Code.TOO_LONG, name, f"`{name}` has {len(value)} characters; at most {MAX_TEXT} are taken.")
+
+

@@ -1,0 +1,42 @@
+"""The short stable codes: one enum for the API body, the metric label, the log line and the dead-letter row."""
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    # the request as a whole
+    INVALID_JSON = "invalid_json"
+    INVALID_UTF8 = "invalid_utf8"
+    INVALID_BODY = "invalid_body"  # JSON, but neither an event, nor an array, nor {"events": [...]}
+    EMPTY_BODY = "empty_body"
+    NO_EVENTS = "no_events"
+    BODY_TOO_LARGE = "body_too_large"
+    TOO_MANY_EVENTS = "too_many_events"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    BROKEN_ENCODING = "broken_encoding"  # said to be compressed, and does not inflate
+    CONFLICTING_LENGTH = "conflicting_length"
+    BODY_TIMEOUT = "body_timeout"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    INVALID_IDEMPOTENCY_KEY = "invalid_idempotency_key"
+    # one event
+    NOT_AN_OBJECT = "not_an_object"
+    REQUIRED = "required"
+    INVALID_TYPE = "invalid_type"
+    BLANK = "blank"
+    TOO_LONG = "too_long"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    UNKNOWN_FIELD = "unknown_field"
+    INVALID_NUMBER = "invalid_number"  # NaN and Infinity are not JSON
+    # warnings: accepted, and something had to be altered
+    INVALID_TIME = "invalid_time"
+    ABSURD_TIME = "absurd_time"
+    CLOCK_CORRECTED = "clock_corrected"
+    SANITIZED = "sanitized"  # what jsonb cannot hold was replaced; the exact bytes are kept in `raw`
+    # backpressure
+    PROJECT_BACKLOG = "project_backlog"
+    QUEUE_FULL = "queue_full"
+    TOO_MUCH_IN_FLIGHT = "too_much_in_flight"
+    UNAVAILABLE = "unavailable"
+    # the store
+    DATA_ERROR = "data_error"

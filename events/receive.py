@@ -1,0 +1,177 @@
+"""What the ASGI edge and the DRF view share: from a body as it came to a decision, and from an outcome to an answer."""
+
+import random
+import zlib
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+import msgspec
+from django.conf import settings
+
+from events import buffer
+from events.accept import MAX_TEXT, Decision, accept
+from events.codes import Code
+from events.envelope import Problem, Refused
+from events.protocols import native
+from projects.authentication import KeyRefused, KeyStoreUnavailable
+
+GZIP_MAGIC = b"\x1f\x8b"
+PLAIN_ENCODINGS = (b"", b"identity")
+GZIP_ENCODINGS = (b"gzip", b"x-gzip")
+INGEST_PATHS = ("/v1/events",)
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the query string asks for."""
+
+    strict: bool = False
+    full_receipts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer; the body is JSON. `retry_after` in whole seconds."""
+
+    status: int
+    body: bytes
+    retry_after: int | None = None
+
+
+NO_OPTIONS = Options()
+
+
+def options(query_string: bytes) -> Options:
+    if b"strict" not in query_string and b"receipts" not in query_string:
+        return NO_OPTIONS
+    query = parse_qs(query_string.decode("latin-1"))
+    strict = query.get("strict", ["0"])[-1].lower() in ("1", "true", "yes")
+    return Options(strict=strict, full_receipts=query.get("receipts", [""])[-1] == "full")
+
+
+def refuse_length(content_length: bytes | None, transfer_encoding: bytes | None) -> None:
+    """Raises Refused for a length that conflicts (400) or is too large (413), before any of the body is read."""
+    if content_length is None:
+        return
+    if transfer_encoding is not None:
+        raise Refused(400, Code.CONFLICTING_LENGTH, "Content-Length and Transfer-Encoding exclude each other.")
+    if content_length.isdigit() and int(content_length) > settings.EVENTS_MAX_BODY_BYTES:
+        raise too_large(settings.EVENTS_MAX_BODY_BYTES)
+
+
+def too_large(limit: int) -> Refused:
+    return Refused(413, Code.BODY_TOO_LARGE, f"A request may have {limit} bytes. Send fewer events at a time.")
+
+
+def decide(
+    body: bytes, *, project_id: int, content_encoding: bytes, wanted: Options, idempotency_key: bytes | None
+) -> Decision:
+    """Takes a body as it came, returns what to queue and a receipt for each event. Raises Refused for the request as a whole."""
+    request = native.split(inflate(body, content_encoding))
+    if len(request.items) > settings.EVENTS_MAX_REQUEST_EVENTS:
+        limit = settings.EVENTS_MAX_REQUEST_EVENTS
+        raise Refused(413, Code.TOO_MANY_EVENTS, f"The request has {len(request.items)} events; at most {limit} are taken.")
+    if not request.items:
+        raise Refused(400, Code.NO_EVENTS, "The request holds no events.", field="events")
+    key = None if idempotency_key is None else idempotency_key.decode("latin-1").strip()
+    if key is not None and not 0 < len(key) <= MAX_TEXT:
+        raise Refused(400, Code.INVALID_IDEMPOTENCY_KEY, f"Idempotency-Key must have 1 to {MAX_TEXT} characters.")
+    return accept(request, project_id=project_id, strict=wanted.strict, idempotency_key=key)
+
+
+def inflate(body: bytes, content_encoding: bytes) -> bytes:
+    """Takes a body, returns it inflated: gzip is known by its bytes, whatever the header says. Raises Refused (400, 413, 415)."""
+    if body[:2] == GZIP_MAGIC:
+        return _gunzip(body)
+    encoding = content_encoding.strip().lower()
+    if encoding in PLAIN_ENCODINGS or body.lstrip()[:1] in (b"{", b"["):
+        return body
+    if encoding in GZIP_ENCODINGS:
+        raise Refused(400, Code.BROKEN_ENCODING, "The body is said to be gzip, but does not begin like it.")
+    name = encoding.decode("latin-1")
+    raise Refused(415, Code.UNSUPPORTED_ENCODING, f"Content-Encoding {name!r} is not supported; send gzip or none.")
+
+
+def _gunzip(body: bytes) -> bytes:
+    if len(body) > settings.EVENTS_MAX_COMPRESSED_BYTES:
+        raise too_large(settings.EVENTS_MAX_COMPRESSED_BYTES)
+    limit, parts, size, rest = settings.EVENTS_MAX_BODY_BYTES, [], 0, body
+    while rest:  # gzip files may follow one another
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            part = inflater.decompress(rest, limit - size + 1)
+        except zlib.error as error:
+            raise Refused(400, Code.BROKEN_ENCODING, f"The gzip data is damaged: {error}.") from None
+        size += len(part)
+        if size > limit:
+            raise Refused(413, Code.BODY_TOO_LARGE, f"The body inflates to more than {limit} bytes.")
+        if not inflater.eof:
+            raise Refused(400, Code.BROKEN_ENCODING, "The gzip data ends too early.")
+        parts.append(part)
+        rest = inflater.unused_data
+    return b"".join(parts)
+
+
+def encoded(decision: Decision) -> list[bytes]:
+    return [msgspec.json.encode(envelope) for envelope in decision.envelopes]
+
+
+def answer(decision: Decision, wanted: Options) -> Answer:
+    """The receipt of a request whose valid events, if any, are durable now: 202, or 400 when nothing in it is valid."""
+    if decision.envelopes and not decision.errors and not decision.warnings and not wanted.full_receipts:
+        accepted = len(decision.envelopes)
+        if decision.single:
+            template = b'{"accepted":1,"rejected":0,"errors":[],"warnings":[],"id":"%s"}'
+            return Answer(202, template % decision.envelopes[0].event_id.encode())
+        return Answer(202, b'{"accepted":%d,"rejected":0,"errors":[],"warnings":[]}' % accepted)
+    receipt: dict[str, object] = {
+        "accepted": len(decision.envelopes),
+        "rejected": len(decision.errors),
+        "errors": decision.errors,
+        "warnings": decision.warnings,
+    }
+    if decision.single and decision.envelopes:
+        receipt["id"] = decision.ids[0]
+    if wanted.full_receipts:
+        receipt["ids"] = decision.ids
+    if decision.envelopes:
+        return Answer(202, _encode(receipt))
+    first = decision.errors[0]
+    status = 413 if decision.single and first.code == Code.TOO_LARGE else 400
+    return Answer(status, _encode(_error(first.code, first.detail) | receipt))
+
+
+def refusal(error: Refused | KeyRefused | KeyStoreUnavailable) -> Answer:
+    """The answer to a request of which nothing was taken."""
+    if isinstance(error, Refused):
+        problems = [Problem(0, None, error.code, error.field, error.detail)] if error.status == 400 else []
+        receipt = {"accepted": 0, "rejected": len(problems), "errors": problems, "warnings": []}
+        return Answer(error.status, _encode(_error(error.code, error.detail) | receipt), error.retry_after)
+    retry_after = _moment() if isinstance(error, KeyStoreUnavailable) else None
+    return Answer(error.status, _encode(_error(error.code, str(error))), retry_after)
+
+
+def backpressure(code: int, pushed: buffer.Pushed) -> Refused:
+    """What a unit's 429 or 503 means to its client."""
+    wait = buffer.retry_after_seconds(pushed.events, pushed.drained_per_second, random.random())  # noqa: S311
+    if code == buffer.PROJECT_BACKLOG_CODE:
+        detail = "This project holds its share of the queue. Nothing of this request was taken; send it again later."
+        return Refused(429, Code.PROJECT_BACKLOG, detail, retry_after=wait)
+    detail = "The queue is full. Nothing of this request was taken; send it again later."
+    return Refused(503, Code.QUEUE_FULL, detail, retry_after=wait)
+
+
+def unavailable() -> Refused:
+    detail = "The queue does not answer. Send the request again later, with the same event ids."
+    return Refused(503, Code.UNAVAILABLE, detail, retry_after=_moment())
+
+
+def _moment() -> int:
+    return random.randint(1, 3)  # noqa: S311  a server that restarts is back in seconds
+
+
+def _error(code: str, detail: str) -> dict[str, object]:
+    """One body that every SDK understands: they look for one or another of these names."""
+    return {"code": code, "message": detail, "detail": detail, "error": code}

@@ -1,0 +1,85 @@
+"""Celery: workers, the drain's rate limit, autoretry and schedules. The queue of record is not here (events/buffer.py)."""
+
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init, worker_ready
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
+
+from django.conf import settings  # noqa: E402  needs the line above
+
+
+def broker_url(redis_url: str) -> str:
+    """Takes a redis-py URL, returns kombu's form of it: unix sockets are spelled differently there."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    path, _, query = redis_url.removeprefix("unix://").partition("?")
+    database = dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair).get("db", "0")
+    return f"redis+socket://{path}?virtual_host={database}"
+
+
+# A publisher must not hang with its broker; a worker's socket waits longer than its BRPOP (1 s) and a slow fsync.
+PUBLISHER_SOCKET_SECONDS = 2
+WORKER_SOCKET_SECONDS = 30
+
+TRANSPORT_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": 120,
+    "unacked_restore_interval": 5,  # with throttle 1: a lost worker's task is back after 7 s, not after 101
+    "unacked_restore_throttle": 1,
+    "socket_connect_timeout": 2,
+    "socket_timeout": PUBLISHER_SOCKET_SECONDS,
+    "health_check_interval": 10,
+}
+
+app = Celery("eventsite")
+app.conf.update(
+    broker_url=broker_url(settings.REDIS_URL),
+    broker_transport_options=TRANSPORT_OPTIONS,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    task_ignore_result=True,
+    task_acks_late=True,  # not for drain: see tasks/pipeline.py
+    task_publish_retry=False,
+    task_time_limit=60,
+    task_default_queue="celery",
+    task_routes={"tasks.pipeline.drain": {"queue": "drain"}},
+    worker_prefetch_multiplier=1,
+    worker_soft_shutdown_timeout=5,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    worker_max_memory_per_child=400_000,  # KiB: a batch of 8 MB costs its worker about 100 MB
+    worker_send_task_events=True,
+    worker_hijack_root_logger=False,
+    timezone="UTC",
+    imports=["tasks.pipeline", "tasks.maintenance"],
+    beat_schedule={
+        "tick": {"task": "tasks.pipeline.tick", "schedule": 1.0, "options": {"expires": 2}},
+        "partitions": {"task": "tasks.maintenance.ensure_partitions", "schedule": 600.0},
+        "projects": {"task": "tasks.maintenance.delete_project_data", "schedule": 30.0, "options": {"expires": 30}},
+    },
+)
+
+
+@worker_init.connect
+def _use_worker_connections(**_: object) -> None:
+    """Workers wait longer on the broker than web processes, and keep their database connection between tasks."""
+    app.conf.broker_transport_options = TRANSPORT_OPTIONS | {"socket_timeout": WORKER_SOCKET_SECONDS}
+    settings.DATABASES["default"]["CONN_MAX_AGE"] = None
+
+
+@worker_init.connect
+def _share_memory(**_: object) -> None:
+    """What is imported by now stays shared with the pool's processes: the collector would write to all of it."""
+    app.loader.import_default_modules()
+    gc.collect()
+    gc.freeze()
+
+
+@worker_ready.connect
+def _tell_supervisor(**_: object) -> None:
+    """The supervisor waits for this file (parts.py)."""
+    if name := os.environ.get("EVENTSITE_READY_FILE"):
+        Path(name).touch()

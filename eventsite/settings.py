@@ -1,0 +1,192 @@
+"""Settings, from the environment only. Each is typed and checked here; `.env.example` and README list them all.
+
+A wrong value names its variable and stops the start.
+"""
+
+import socket
+import sys
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from environs import Env, EnvError, validate
+
+from eventsite import embedded
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+Env.read_env(str(BASE_DIR / ".env"), recurse=False)
+
+positive = validate.Range(min=1)
+
+try:
+    # --- where it runs -----------------------------------------------------------------------------------
+    VAR_DIR: Path = Path(env.str("EVENTSITE_VAR", str(BASE_DIR / "var"))).absolute()
+    HOST: str = env.str("HOST", "127.0.0.1")
+    PORT: int = env.int("PORT", 8000, validate=validate.Range(min=1, max=65535))
+    FLOWER_PORT: int = env.int("FLOWER_PORT", 5555, validate=validate.Range(min=1, max=65535))
+    WEB_WORKERS: int = env.int("WEB_WORKERS", 1, validate=positive)
+    _reachable_host = "127.0.0.1" if HOST in {"0.0.0.0", "::", ""} else HOST  # noqa: S104
+    PUBLIC_URL: str = env.str("PUBLIC_URL", f"http://{_reachable_host}:{PORT}").rstrip("/")
+    DATABASE_URL: str = env.str("DATABASE_URL", "") or embedded.urls(VAR_DIR).database_url
+    REDIS_URL: str = env.str("REDIS_URL", "") or embedded.urls(VAR_DIR).redis_url
+    DATABASE_CONN_MAX_AGE: int = env.int("DATABASE_CONN_MAX_AGE", 0, validate=validate.Range(min=0))
+    SECRET_KEY: str = env.str("SECRET_KEY", "") or embedded.secret_key(VAR_DIR)
+    DEBUG: bool = env.bool("DEBUG", False)
+    LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+
+    # --- embedded servers (ignored where DATABASE_URL / REDIS_URL are given) --------------------------------
+    VALKEY_MAXMEMORY_MB: int = env.int("VALKEY_MAXMEMORY_MB", 512, validate=validate.Range(min=32))
+    VALKEY_APPENDFSYNC: str = env.str("VALKEY_APPENDFSYNC", "everysec", validate=validate.OneOf(["everysec", "always"]))
+
+    # --- accept: limits of one request -----------------------------------------------------------------------
+    EVENTS_MAX_EVENT_BYTES: int = env.int("EVENTS_MAX_EVENT_BYTES", 1_000_000, validate=validate.Range(min=1_000, max=8_000_000))
+    EVENTS_MAX_REQUEST_EVENTS: int = env.int("EVENTS_MAX_REQUEST_EVENTS", 5_000, validate=positive)
+    EVENTS_MAX_COMPRESSED_BYTES: int = env.int("EVENTS_MAX_COMPRESSED_BYTES", 5_000_000, validate=positive)
+    EVENTS_MAX_BODY_BYTES: int = env.int("EVENTS_MAX_BODY_BYTES", 20_000_000, validate=positive)
+    EVENTS_MAX_DEPTH: int = env.int("EVENTS_MAX_DEPTH", 64, validate=validate.Range(min=1, max=500))
+    EVENTS_MAX_IN_FLIGHT_BYTES: int = env.int("EVENTS_MAX_IN_FLIGHT_BYTES", 64_000_000, validate=positive)
+    EVENTS_BODY_TIMEOUT_SECONDS: float = env.float("EVENTS_BODY_TIMEOUT_SECONDS", 10.0, validate=validate.Range(min=0.1))
+    EVENTS_KEY_CACHE_SECONDS: float = env.float("EVENTS_KEY_CACHE_SECONDS", 2.0, validate=validate.Range(min=0, max=4))
+
+    # --- buffer: the queue of record ---------------------------------------------------------------------------
+    EVENTS_LINGER_MS: float = env.float("EVENTS_LINGER_MS", 2.0, validate=validate.Range(min=0, max=1_000))
+    EVENTS_QUEUE_MAX_EVENTS: int = env.int("EVENTS_QUEUE_MAX_EVENTS", 600_000, validate=positive)
+    EVENTS_QUEUE_MAX_BYTES: int = env.int("EVENTS_QUEUE_MAX_BYTES", 240_000_000, validate=positive)
+
+    # --- drain and store -------------------------------------------------------------------------------------
+    EVENTS_BATCH_SIZE: int = env.int("EVENTS_BATCH_SIZE", 1_000, validate=validate.Range(min=1, max=50_000))
+    EVENTS_BATCH_MAX_BYTES: int = env.int("EVENTS_BATCH_MAX_BYTES", 8_000_000, validate=validate.Range(min=1_000, max=64_000_000))
+    EVENTS_DRAIN_RATE: int = env.int("EVENTS_DRAIN_RATE", 50, validate=positive)
+    EVENTS_DRAIN_SLOTS: int = env.int("EVENTS_DRAIN_SLOTS", 2, validate=validate.Range(min=1, max=32))
+    EVENTS_RETRY_BASE_SECONDS: int = env.int("EVENTS_RETRY_BASE_SECONDS", 1, validate=positive)
+    EVENTS_RETRY_CAP_SECONDS: int = env.int("EVENTS_RETRY_CAP_SECONDS", 5, validate=validate.Range(min=1, max=30))
+    EVENTS_PARTITIONS_AHEAD_DAYS: int = env.int("EVENTS_PARTITIONS_AHEAD_DAYS", 7, validate=validate.Range(min=2, max=90))
+except EnvError as error:
+    sys.exit(f"eventsite: {error}")
+
+# --- what follows from the above ----------------------------------------------------------------------------
+_public = urlsplit(PUBLIC_URL)
+ALLOWED_HOSTS = sorted(
+    {_public.hostname or "localhost", "localhost", "127.0.0.1", "[::1]"}
+    | ({socket.gethostname()} if _reachable_host != HOST else {HOST})
+)
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _public.scheme == "https" else None
+
+INSTALLED_APPS = [
+    "eventsite",
+    "projects",
+    "events",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "csp",
+    "rest_framework",
+    "knox",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "eventsite.urls"
+WSGI_APPLICATION = "eventsite.wsgi.application"
+ASGI_APPLICATION = "eventsite.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=DATABASE_CONN_MAX_AGE)}
+# A hung server must not block a caller for ever; statement limits are set where the statements are.
+DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+LOGIN_URL = "admin:login"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+X_FRAME_OPTIONS = "DENY"
+MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"  # a new key is shown by a message: never in the database
+SECURE_REFERRER_POLICY = "same-origin"
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+SERVESTATIC_USE_FINDERS = True  # no collectstatic step: files come from the packages
+SERVESTATIC_AUTOREFRESH = DEBUG
+
+# Everything from ourselves, nothing inline. A page that needs more says so at its view.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "projects.drf.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["eventsite.parsers.BoundedJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "eventsite.pagination.Pagination",
+    "EXCEPTION_HANDLER": "eventsite.api.handle_exception",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+REST_KNOX = {"TOKEN_TTL": timedelta(days=365), "AUTH_HEADER_PREFIX": "Token", "TOKEN_PREFIX": "es_t_"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Eventsite",
+    "DESCRIPTION": "Accepts, holds, stores and explains events.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname:<7} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+}
