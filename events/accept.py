@@ -9,11 +9,11 @@ from uuid import UUID as StandardUUID
 
 import msgspec
 import uuid_utils
-from django.conf import settings
 
 from events import jsonb, times
 from events.codes import Code
 from events.envelope import EMPTY, Envelope, Problem
+from events.limits import Limits
 from events.protocols import native
 
 MAX_TEXT = 200  # characters, not bytes: as PostgreSQL's varchar counts
@@ -44,6 +44,7 @@ class Terms:
     strict: bool
     skew: timedelta | None
     idempotency_key: str | None
+    limits: Limits
 
 
 class _Rejected(Exception):
@@ -63,6 +64,7 @@ def accept(
     request: native.Request,
     *,
     project_id: int,
+    limits: Limits,
     received_at: datetime | None = None,
     strict: bool = False,
     idempotency_key: str | None = None,
@@ -79,6 +81,7 @@ def accept(
         strict=strict,
         skew=_skew(request.sent_at, now),
         idempotency_key=idempotency_key,
+        limits=limits,
     )
     decision = Decision(single=request.single)
     for index, item in enumerate(request.items):
@@ -95,7 +98,7 @@ def _decide(decision: Decision, index: int, item: bytes | msgspec.Raw, terms: Te
     warnings: list[tuple[Code, str, str]] = []
     draft = native.Draft()
     try:
-        draft, extra, raw = _read(bytes(item), warnings)
+        draft, extra, raw = _read(bytes(item), terms.limits, warnings)
         envelope = _envelope(draft, extra, raw, item, index, terms, warnings)
     except _Rejected as refusal:
         sent_id = draft.id if isinstance(draft.id, str) and len(draft.id) <= MAX_TEXT else None
@@ -109,14 +112,16 @@ def _decide(decision: Decision, index: int, item: bytes | msgspec.Raw, terms: Te
 
 
 def _read(
-    item: bytes, warnings: list[tuple[Code, str, str]]
+    item: bytes, limits: Limits, warnings: list[tuple[Code, str, str]]
 ) -> tuple[native.Draft, dict[str, msgspec.Raw], str | None]:
     """One event's fields, those we do not know, and its exact bytes in base64 when they had to be altered."""
-    if len(item) > settings.EVENTS_MAX_EVENT_BYTES:
-        limit = settings.EVENTS_MAX_EVENT_BYTES
-        raise _Rejected(Code.TOO_LARGE, None, f"The event has {len(item)} bytes; at most {limit} are taken. Do not send it again.")
-    if jsonb.is_deeper_than(item, settings.EVENTS_MAX_DEPTH):
-        raise _Rejected(Code.TOO_DEEP, None, f"The event nests deeper than {settings.EVENTS_MAX_DEPTH} levels.")
+    if len(item) > limits.event_bytes:
+        detail = (
+            f"The event has {len(item)} bytes; at most {limits.event_bytes} are taken. Do not send it again."
+        )
+        raise _Rejected(Code.TOO_LARGE, None, detail)
+    if jsonb.is_deeper_than(item, limits.depth):
+        raise _Rejected(Code.TOO_DEEP, None, f"The event nests deeper than {limits.depth} levels.")
     cleaned = jsonb.clean(item)
     try:
         draft, extra = native.read(cleaned)
@@ -158,7 +163,11 @@ def _envelope(
 ) -> Envelope:
     if extra and terms.strict:
         unknown = next(iter(extra))
-        raise _Rejected(Code.UNKNOWN_FIELD, unknown, f"There is no field {unknown!r}; known are {', '.join(native.Draft.__struct_fields__)}.")
+        raise _Rejected(
+            Code.UNKNOWN_FIELD,
+            unknown,
+            f"There is no field {unknown!r}; known are {', '.join(native.Draft.__struct_fields__)}.",
+        )
     if draft.name is None:
         raise _Rejected(Code.REQUIRED, "name", "`name` is required.")
     if not isinstance(draft.name, str):
@@ -235,15 +244,33 @@ def _occurred(sent: Any, terms: Terms, warnings: list[tuple[Code, str, str]], ad
         return terms.received_text
     occurred = times.parse(sent)
     if occurred is None:
-        warnings.append((Code.INVALID_TIME, "occurred_at", "It is no time; the time of receipt was taken, the original kept."))
+        warnings.append(
+            (
+                Code.INVALID_TIME,
+                "occurred_at",
+                "It is no time; the time of receipt was taken, the original kept.",
+            )
+        )
     else:
         if terms.skew:
             occurred = times.shifted(occurred, terms.skew)
-            warnings.append((Code.CLOCK_CORRECTED, "occurred_at", f"Moved by {terms.skew.total_seconds():+.3f} s: `sent_at` differs from our clock."))
+            warnings.append(
+                (
+                    Code.CLOCK_CORRECTED,
+                    "occurred_at",
+                    f"Moved by {terms.skew.total_seconds():+.3f} s: `sent_at` differs from our clock.",
+                )
+            )
             added["original_occurred_at"] = sent
         if occurred and times.is_plausible(occurred, terms.received_at):
             return times.text(occurred)
-        warnings.append((Code.ABSURD_TIME, "occurred_at", "It is before 2000 or over 24 h ahead; the time of receipt was taken, the original kept."))
+        warnings.append(
+            (
+                Code.ABSURD_TIME,
+                "occurred_at",
+                "It is before 2000 or over 24 h ahead; the time of receipt was taken, the original kept.",
+            )
+        )
     added["original_occurred_at"] = sent
     return terms.received_text
 
@@ -260,6 +287,6 @@ def _wrong_type(name: str, value: Any, wanted: str) -> _Rejected:
 
 
 def _too_long(name: str, value: str) -> _Rejected:
-    return _Rejected(Code.TOO_LONG, name, f"`{name}` has {len(value)} characters; at most {MAX_TEXT} are taken.")
-
-
+    return _Rejected(
+        Code.TOO_LONG, name, f"`{name}` has {len(value)} characters; at most {MAX_TEXT} are taken."
+    )

@@ -37,9 +37,9 @@ class KeysetChangeList(ChangeList):
         page = list(rows[: PAGE_ROWS + 1])
         if len(page) > PAGE_ROWS:
             self.older_url = self.get_query_string({BEFORE: page[PAGE_ROWS - 1].pk})
-        self.result_list = page[:PAGE_ROWS]  # type: ignore[assignment]
+        self.result_list = page[:PAGE_ROWS]
         self.result_count = len(self.result_list)
-        self.full_result_count = None  # type: ignore[assignment]
+        self.full_result_count = None
         self.show_full_result_count = self.show_admin_actions = self.can_show_all = self.multi_page = False
         self.paginator = Paginator(self.result_list, PAGE_ROWS)
 

@@ -3,7 +3,6 @@
 import time
 
 import redis
-from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -12,6 +11,7 @@ from rest_framework.views import APIView
 from events import buffer, receive, schema
 from events.codes import Code
 from events.envelope import Refused
+from events.limits import Limits
 from eventsite.valkey import sync_client
 from projects.authentication import KeyRefused, KeyStoreUnavailable, authenticate, secret_from
 from projects.keys import KeyKind
@@ -27,17 +27,22 @@ class IngestView(APIView):
     @extend_schema(
         operation_id="ingest",
         tags=["events"],
-        auth=[{"writeKey": []}],
+        auth=["writeKey"],
         parameters=[
             OpenApiParameter("strict", bool, description="Refuse events with unknown top-level fields."),
             OpenApiParameter("receipts", str, enum=["full"], description="`full`: the id of every event."),
             OpenApiParameter("key", str, description="The write key, for beacons that cannot set a header."),
-            OpenApiParameter("Idempotency-Key", str, "header", description="Makes ids of events that have none repeatable."),
+            OpenApiParameter(
+                "Idempotency-Key", str, "header", description="Makes ids of events that have none repeatable."
+            ),
         ],
         request={"application/json": schema.IngestSerializer},
         responses={
             202: OpenApiResponse(schema.ReceiptSerializer, "What was taken is durable."),
-            **{status: OpenApiResponse(schema.RefusalSerializer, text) for status, text in schema.REFUSALS.items()},
+            **{
+                status: OpenApiResponse(schema.RefusalSerializer, text)
+                for status, text in schema.REFUSALS.items()
+            },
         },
         examples=[OpenApiExample(name, value, request_only=True) for name, value in schema.EXAMPLES.items()],
     )
@@ -54,36 +59,48 @@ class IngestView(APIView):
             response["WWW-Authenticate"] = 'Bearer realm="eventsite"'
         return response
 
-    def http_method_not_allowed(self, request: Request, *args: object, **kwargs: object) -> HttpResponse:
-        answer = receive.refusal(Refused(405, Code.METHOD_NOT_ALLOWED, "Send events with POST."))
-        return HttpResponse(
-            answer.body, status=answer.status, content_type="application/json", headers={"Allow": "POST"}
-        )
+    @property
+    def allowed_methods(self) -> list[str]:
+        return ["POST"]
 
-    get = put = patch = delete = head = options = http_method_not_allowed  # type: ignore[assignment]
+    def http_method_not_allowed(  # type: ignore[override]
+        self, request: Request, *args: object, **kwargs: object
+    ) -> HttpResponse:
+        answer = receive.refusal(Refused(405, Code.METHOD_NOT_ALLOWED, "Send events with POST."))
+        return HttpResponse(answer.body, status=answer.status, content_type="application/json")
+
+    options = http_method_not_allowed  # type: ignore[assignment]  # DRF would describe the view
 
 
 def _ingest(request: Request, query_string: bytes) -> receive.Answer:
-    header = _headers(request)
-    receive.refuse_length(header("CONTENT_LENGTH"), header("HTTP_TRANSFER_ENCODING"))
+    meta = request.META
+
+    def header(name: str) -> bytes | None:
+        return meta[name].encode("latin-1") if meta.get(name) else None
+
+    limits = Limits.from_settings()
+    receive.refuse_length(header("CONTENT_LENGTH"), header("HTTP_TRANSFER_ENCODING"), limits)
     secret = secret_from(header("HTTP_AUTHORIZATION"), header("HTTP_X_API_KEY"), query_string)
     grant = authenticate(secret, KeyKind.WRITE)
     wanted = receive.options(query_string)
     # From the stream, not DRF's parsers: whatever the Content-Type says, the body is JSON or gzip.
-    body = request._request.read(settings.EVENTS_MAX_BODY_BYTES + 1)
-    if len(body) > settings.EVENTS_MAX_BODY_BYTES:
-        raise receive.too_large(settings.EVENTS_MAX_BODY_BYTES)
+    body = request._request.read(limits.body_bytes + 1)
+    if len(body) > limits.body_bytes:
+        raise receive.too_large(limits.body_bytes)
     decision = receive.decide(
         body,
         project_id=grant.project_id,
         content_encoding=header("HTTP_CONTENT_ENCODING") or b"",
         wanted=wanted,
         idempotency_key=header("HTTP_IDEMPOTENCY_KEY"),
+        limits=limits,
     )
     if decision.envelopes:
         rows = receive.encoded(decision)
         try:
-            pushed = buffer.push(sync_client(), [buffer.unit(grant.project_id, rows, int(time.time() * 1000))])
+            pushed = buffer.push(
+                sync_client(), [buffer.unit(grant.project_id, rows, int(time.time() * 1000))]
+            )
         except redis.RedisError:
             raise receive.unavailable() from None
         if pushed.codes[0] != buffer.ACCEPTED_CODE:

@@ -76,6 +76,8 @@ def _hold(client: redis.Redis, slot: int, attempt: int, last_attempt: bool, mean
     )
     try:
         buffer.hold(client, slot, seconds=None if last_attempt else wait + 2)
-        buffer.record_failure(client, slot, attempts=attempt + 1, sqlstate=meaning.sqlstate, error=meaning.detail)
+        buffer.record_failure(
+            client, slot, attempts=attempt + 1, sqlstate=meaning.sqlstate, error=meaning.detail
+        )
     except redis.RedisError:
         pass  # the queue itself is away: nothing can be claimed either

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import redis
-from django.conf import settings
 
 from events import buffer, receive
 from events.codes import Code
 from events.envelope import Refused
 from events.group_commit import GroupCommit
+from events.limits import Limits
 from eventsite.valkey import async_client
 from projects.authentication import KeyCache, KeyRefused, KeyStoreUnavailable, secret_from
 
@@ -23,7 +23,14 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEALTH_PATH = "/healthz"
 _TOO_SLOW = "body too slow"
 WANTED_HEADERS = frozenset(
-    (b"authorization", b"x-api-key", b"content-encoding", b"content-length", b"transfer-encoding", b"idempotency-key")
+    (
+        b"authorization",
+        b"x-api-key",
+        b"content-encoding",
+        b"content-length",
+        b"transfer-encoding",
+        b"idempotency-key",
+    )
 )
 
 
@@ -37,6 +44,7 @@ class Edge:
     def __init__(self, application: Application, ring: Callable[[int], None]) -> None:
         self._application = application
         self._ring = ring
+        self._limits = Limits.from_settings()
         self._in_flight_bytes = 0
         self._keys: KeyCache | None = None
 
@@ -61,12 +69,16 @@ class Edge:
         try:
             if scope["method"] != "POST":
                 raise Refused(405, Code.METHOD_NOT_ALLOWED, "Send events with POST.")
-            receive.refuse_length(headers.get(b"content-length"), headers.get(b"transfer-encoding"))
+            receive.refuse_length(
+                headers.get(b"content-length"), headers.get(b"transfer-encoding"), self._limits
+            )
             secret = secret_from(headers.get(b"authorization"), headers.get(b"x-api-key"), query_string)
             keys = self._keys or self._start()
             grant = (secret and keys.cached(secret)) or await keys.grant(secret)
-            body = await _body(receive_message, reservation)
-            return await self._take(body, grant.project_id, headers, receive.options(query_string), reservation)
+            body = await _body(receive_message, reservation, self._limits)
+            return await self._take(
+                body, grant.project_id, headers, receive.options(query_string), reservation
+            )
         except (Refused, KeyRefused, KeyStoreUnavailable) as error:
             return receive.refusal(error)
         except ClientGone:
@@ -89,6 +101,7 @@ class Edge:
             content_encoding=headers.get(b"content-encoding", b""),
             wanted=wanted,
             idempotency_key=headers.get(b"idempotency-key"),
+            limits=self._limits,
         )
         if decision.envelopes:
             rows = receive.encoded(decision)
@@ -109,7 +122,7 @@ class Edge:
 
     def reserve(self, size: int) -> None:
         """Counts bytes held for requests under way. Raises Refused (503) over this process's budget."""
-        if self._in_flight_bytes + size > settings.EVENTS_MAX_IN_FLIGHT_BYTES:
+        if self._in_flight_bytes + size > self._limits.in_flight_bytes:
             detail = "This server holds as many bytes of unfinished requests as it may. Send the request again later."
             raise Refused(503, Code.TOO_MUCH_IN_FLIGHT, detail, retry_after=1)
         self._in_flight_bytes += size
@@ -129,11 +142,11 @@ class _Reservation:
         self.bytes += size
 
 
-async def _body(receive_message: Receive, reservation: _Reservation) -> bytes:
+async def _body(receive_message: Receive, reservation: _Reservation, limits: Limits) -> bytes:
     """Returns the whole body. Raises Refused when it is too large (413) or too slow (408), ClientGone when it ends early."""
     task = asyncio.current_task()
     # Half the cost of asyncio.timeout, on every request.
-    deadline = asyncio.get_running_loop().call_later(settings.EVENTS_BODY_TIMEOUT_SECONDS, task.cancel, _TOO_SLOW)  # type: ignore[union-attr]
+    deadline = asyncio.get_running_loop().call_later(limits.body_seconds, task.cancel, _TOO_SLOW)  # type: ignore[union-attr]
     try:
         message = await receive_message()
         body = message.get("body", b"")
@@ -142,17 +155,17 @@ async def _body(receive_message: Receive, reservation: _Reservation) -> bytes:
             if message["type"] == "http.disconnect":
                 raise ClientGone
             return bytes(body)
-        return await _rest(body, receive_message, reservation)
+        return await _rest(body, receive_message, reservation, limits)
     except asyncio.CancelledError as cancelled:
         if cancelled.args != (_TOO_SLOW,):
             raise
-        seconds = settings.EVENTS_BODY_TIMEOUT_SECONDS
-        raise Refused(408, Code.BODY_TIMEOUT, f"The body did not arrive within {seconds:g} s.") from None
+        detail = f"The body did not arrive within {limits.body_seconds:g} s."
+        raise Refused(408, Code.BODY_TIMEOUT, detail) from None
     finally:
         deadline.cancel()
 
 
-async def _rest(first: bytes, receive_message: Receive, reservation: _Reservation) -> bytes:
+async def _rest(first: bytes, receive_message: Receive, reservation: _Reservation, limits: Limits) -> bytes:
     parts, size, more = [first], len(first), True
     while more:
         message = await receive_message()
@@ -161,8 +174,8 @@ async def _rest(first: bytes, receive_message: Receive, reservation: _Reservatio
         part = message.get("body", b"")
         reservation.add(len(part))
         size += len(part)
-        if size > settings.EVENTS_MAX_BODY_BYTES:
-            raise receive.too_large(settings.EVENTS_MAX_BODY_BYTES)
+        if size > limits.body_bytes:
+            raise receive.too_large(limits.body_bytes)
         parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts)

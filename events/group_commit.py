@@ -1,7 +1,6 @@
 """Group commit: concurrent requests of one web process share one push, and each waits until Valkey has confirmed it."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,10 +14,10 @@ MAX_FLUSH_BYTES = 4_000_000  # one push: Valkey runs it alone, and its socket ha
 
 @dataclass(slots=True)
 class _Waiting:
-    """A unit to be pushed, and the future that its requests wait for."""
+    """A unit to be pushed, and a future for each request in it (one for all needs a shield, which costs more)."""
 
     unit: buffer.Unit
-    done: asyncio.Future[tuple[int, buffer.Pushed]]
+    done: list[asyncio.Future[tuple[int, buffer.Pushed]]]
 
 
 class GroupCommit:
@@ -27,6 +26,8 @@ class GroupCommit:
     def __init__(self, client: redis.asyncio.Redis, ring: Callable[[int], None]) -> None:
         self._client = client
         self._ring = ring
+        self._entry_events = buffer.entry_events()
+        self._linger_seconds = settings.EVENTS_LINGER_MS / 1000
         self._waiting: list[_Waiting] = []
         self._open: dict[tuple[int, int], _Waiting] = {}  # entries that still take rows, by project and hour
         self._flusher: asyncio.Task[None] | None = None
@@ -37,43 +38,58 @@ class GroupCommit:
 
         Durable on return: with 202, all. Raises redis.RedisError when Valkey did not confirm: then nothing is known.
         """
-        waiting = self._join(project_id, rows, received_ms)
+        done = self._loop.create_future()
+        self._join(project_id, rows, received_ms, done)
         if self._flusher is None:
             self._flusher = self._loop.create_task(self._flush())
-        return await asyncio.shield(waiting.done)
+        outcome: tuple[int, buffer.Pushed] = await done
+        return outcome
 
-    def _join(self, project_id: int, rows: list[bytes], received_ms: int) -> _Waiting:
+    def _join(
+        self,
+        project_id: int,
+        rows: list[bytes],
+        received_ms: int,
+        done: asyncio.Future[tuple[int, buffer.Pushed]],
+    ) -> None:
         place = project_id, buffer.hour_of(received_ms)
         waiting = self._open.get(place)
-        if len(rows) == 1 and waiting is not None and waiting.unit.entries[0].takes(rows[0]):
+        if (
+            len(rows) == 1
+            and waiting is not None
+            and waiting.unit.entries[0].takes(rows[0], self._entry_events)
+        ):
             waiting.unit.entries[0].add(rows[0], received_ms)
-            return waiting
-        waiting = _Waiting(buffer.unit(project_id, rows, received_ms), self._loop.create_future())
+            waiting.done.append(done)
+            return
+        waiting = _Waiting(buffer.unit(project_id, rows, received_ms), [done])
         self._waiting.append(waiting)
         if len(rows) == 1:
             self._open[place] = waiting
-        return waiting
 
     async def _flush(self) -> None:
-        await asyncio.sleep(settings.EVENTS_LINGER_MS / 1000)
+        await asyncio.sleep(self._linger_seconds)
         while self._waiting:
             batch = self._take()
             try:
                 pushed = await buffer.push_async(self._client, [waiting.unit for waiting in batch])
             except Exception as error:
                 # Who came meanwhile would wait for the same dead server: all are told now.
-                self._fail(batch + self._waiting, error)
+                for waiting in batch + self._waiting:
+                    _settle(waiting.done, error)
                 self._waiting, self._open = [], {}
                 break
             for waiting, code in zip(batch, pushed.codes, strict=True):
-                waiting.done.set_result((code, pushed))
+                _settle(waiting.done, (code, pushed))
             if pushed.ring is not None:
                 self._loop.run_in_executor(None, self._ring, pushed.ring)
         self._flusher = None
 
     def _take(self) -> list[_Waiting]:
         size = 0
-        for count, waiting in enumerate(self._waiting, start=1):
+        count = 0
+        for waiting in self._waiting:
+            count += 1
             size += sum(entry.size for entry in waiting.unit.entries)
             if size >= MAX_FLUSH_BYTES:
                 break
@@ -81,9 +97,14 @@ class GroupCommit:
         self._open = {}
         return batch
 
-    @staticmethod
-    def _fail(batch: list[_Waiting], error: Exception) -> None:
-        for waiting in batch:
-            waiting.done.set_exception(error)
-            with contextlib.suppress(Exception):  # marks it as seen: its request may be gone
-                waiting.done.exception()
+
+def _settle(
+    futures: list[asyncio.Future[tuple[int, buffer.Pushed]]], outcome: tuple[int, buffer.Pushed] | Exception
+) -> None:
+    for future in futures:
+        if future.done():  # its request went away
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -45,7 +45,11 @@ def is_deeper_than(document: bytes, levels: int) -> bool:
 def _clean_token(token: re.Match[bytes]) -> bytes:
     text = token[0]
     if text[:1] == b'"':
-        return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[2] else escape[0], text) if b"\\u" in text else text
+        return (
+            _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[2] else escape[0], text)
+            if b"\\u" in text
+            else text
+        )
     mantissa, _, exponent = text.lower().partition(b"e")
     whole, _, fraction = mantissa.lstrip(b"-").partition(b".")
     fits = max(len(whole), len(fraction)) <= MAX_DIGITS

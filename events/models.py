@@ -23,7 +23,9 @@ class Event(models.Model):
     stored_at = models.DateTimeField(help_text="When its row was written.")
     properties = models.JSONField()
     context = models.JSONField()
-    raw = models.BinaryField(null=True, help_text="The exact bytes sent, where jsonb cannot hold them faithfully.")
+    raw = models.BinaryField(
+        null=True, help_text="The exact bytes sent, where jsonb cannot hold them faithfully."
+    )
     batch = models.ForeignKey("Batch", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
 
     class Meta:
@@ -71,7 +73,9 @@ class Inbox(models.Model):
 class DeadLetter(models.Model):
     """An accepted event that could not be stored, its envelope exactly as it lay in the queue."""
 
-    project = models.ForeignKey(Project, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+")
+    project = models.ForeignKey(
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
     event_id = models.UUIDField("id", null=True)
     name = models.CharField(max_length=200, blank=True)
     payload = models.BinaryField()
@@ -128,7 +132,7 @@ class Ledger(models.Model):
 
     class Meta:
         verbose_name_plural = "ledger"
-        ordering = ("-hour", "project")
+        ordering = ("-hour", "project_id")
         constraints = (models.UniqueConstraint(fields=["project", "hour"], name="ledger_project_hour"),)
 
     def __str__(self) -> str:

@@ -33,8 +33,12 @@ def ensure(today: date | None = None) -> Ensured:
     start = today or datetime.now(UTC).date()
     days = [start + timedelta(days=n) for n in range(-1, settings.EVENTS_PARTITIONS_AHEAD_DAYS + 1)]
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock(%s, 0)", [LOCK])
-        cursor.execute(f"SELECT DISTINCT (received_at AT TIME ZONE 'UTC')::date, count(*) FROM {DEFAULT} GROUP BY 1")  # noqa: S608
+        cursor.execute(
+            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock(%s, 0)", [LOCK]
+        )
+        cursor.execute(
+            f"SELECT DISTINCT (received_at AT TIME ZONE 'UTC')::date, count(*) FROM {DEFAULT} GROUP BY 1"
+        )
         stray = dict(cursor.fetchall())
         existing = leaves()
         missing = sorted({day for day in [*days, *stray] if name(day) not in existing})
@@ -99,6 +103,8 @@ def _remake_default(missing: list[date]) -> None:
         for day in missing:
             _create(day)
         # An id that the day's partition holds already was stored twice only because nobody made the partition in time.
-        cursor.execute(f"INSERT INTO events_event OVERRIDING SYSTEM VALUE SELECT * FROM {DEFAULT} ON CONFLICT DO NOTHING")  # noqa: S608
+        cursor.execute(
+            f"INSERT INTO events_event OVERRIDING SYSTEM VALUE SELECT * FROM {DEFAULT} ON CONFLICT DO NOTHING"
+        )
         cursor.execute(f"TRUNCATE {DEFAULT}")
         cursor.execute(f"ALTER TABLE events_event ATTACH PARTITION {DEFAULT} DEFAULT")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 import msgspec
-from django.conf import settings
 
 from events import buffer
 from events.accept import MAX_TEXT, Decision, accept
 from events.codes import Code
 from events.envelope import Problem, Refused
+from events.limits import Limits
 from events.protocols import native
 from projects.authentication import KeyRefused, KeyStoreUnavailable
 
@@ -51,53 +51,71 @@ def options(query_string: bytes) -> Options:
     return Options(strict=strict, full_receipts=query.get("receipts", [""])[-1] == "full")
 
 
-def refuse_length(content_length: bytes | None, transfer_encoding: bytes | None) -> None:
+def refuse_length(content_length: bytes | None, transfer_encoding: bytes | None, limits: Limits) -> None:
     """Raises Refused for a length that conflicts (400) or is too large (413), before any of the body is read."""
     if content_length is None:
         return
     if transfer_encoding is not None:
-        raise Refused(400, Code.CONFLICTING_LENGTH, "Content-Length and Transfer-Encoding exclude each other.")
-    if content_length.isdigit() and int(content_length) > settings.EVENTS_MAX_BODY_BYTES:
-        raise too_large(settings.EVENTS_MAX_BODY_BYTES)
+        raise Refused(
+            400, Code.CONFLICTING_LENGTH, "Content-Length and Transfer-Encoding exclude each other."
+        )
+    if content_length.isdigit() and int(content_length) > limits.body_bytes:
+        raise too_large(limits.body_bytes)
 
 
 def too_large(limit: int) -> Refused:
-    return Refused(413, Code.BODY_TOO_LARGE, f"A request may have {limit} bytes. Send fewer events at a time.")
+    return Refused(
+        413, Code.BODY_TOO_LARGE, f"A request may have {limit} bytes. Send fewer events at a time."
+    )
 
 
 def decide(
-    body: bytes, *, project_id: int, content_encoding: bytes, wanted: Options, idempotency_key: bytes | None
+    body: bytes,
+    *,
+    project_id: int,
+    content_encoding: bytes,
+    wanted: Options,
+    idempotency_key: bytes | None,
+    limits: Limits,
 ) -> Decision:
     """Takes a body as it came, returns what to queue and a receipt for each event. Raises Refused for the request as a whole."""
-    request = native.split(inflate(body, content_encoding))
-    if len(request.items) > settings.EVENTS_MAX_REQUEST_EVENTS:
-        limit = settings.EVENTS_MAX_REQUEST_EVENTS
-        raise Refused(413, Code.TOO_MANY_EVENTS, f"The request has {len(request.items)} events; at most {limit} are taken.")
+    request = native.split(inflate(body, content_encoding, limits))
+    if len(request.items) > limits.request_events:
+        limit = limits.request_events
+        raise Refused(
+            413,
+            Code.TOO_MANY_EVENTS,
+            f"The request has {len(request.items)} events; at most {limit} are taken.",
+        )
     if not request.items:
         raise Refused(400, Code.NO_EVENTS, "The request holds no events.", field="events")
     key = None if idempotency_key is None else idempotency_key.decode("latin-1").strip()
     if key is not None and not 0 < len(key) <= MAX_TEXT:
-        raise Refused(400, Code.INVALID_IDEMPOTENCY_KEY, f"Idempotency-Key must have 1 to {MAX_TEXT} characters.")
-    return accept(request, project_id=project_id, strict=wanted.strict, idempotency_key=key)
+        raise Refused(
+            400, Code.INVALID_IDEMPOTENCY_KEY, f"Idempotency-Key must have 1 to {MAX_TEXT} characters."
+        )
+    return accept(request, project_id=project_id, limits=limits, strict=wanted.strict, idempotency_key=key)
 
 
-def inflate(body: bytes, content_encoding: bytes) -> bytes:
+def inflate(body: bytes, content_encoding: bytes, limits: Limits) -> bytes:
     """Takes a body, returns it inflated: gzip is known by its bytes, whatever the header says. Raises Refused (400, 413, 415)."""
     if body[:2] == GZIP_MAGIC:
-        return _gunzip(body)
+        return _gunzip(body, limits)
     encoding = content_encoding.strip().lower()
     if encoding in PLAIN_ENCODINGS or body.lstrip()[:1] in (b"{", b"["):
         return body
     if encoding in GZIP_ENCODINGS:
         raise Refused(400, Code.BROKEN_ENCODING, "The body is said to be gzip, but does not begin like it.")
     name = encoding.decode("latin-1")
-    raise Refused(415, Code.UNSUPPORTED_ENCODING, f"Content-Encoding {name!r} is not supported; send gzip or none.")
+    raise Refused(
+        415, Code.UNSUPPORTED_ENCODING, f"Content-Encoding {name!r} is not supported; send gzip or none."
+    )
 
 
-def _gunzip(body: bytes) -> bytes:
-    if len(body) > settings.EVENTS_MAX_COMPRESSED_BYTES:
-        raise too_large(settings.EVENTS_MAX_COMPRESSED_BYTES)
-    limit, parts, size, rest = settings.EVENTS_MAX_BODY_BYTES, [], 0, body
+def _gunzip(body: bytes, limits: Limits) -> bytes:
+    if len(body) > limits.compressed_bytes:
+        raise too_large(limits.compressed_bytes)
+    limit, parts, size, rest = limits.body_bytes, [], 0, body
     while rest:  # gzip files may follow one another
         inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:

@@ -72,7 +72,7 @@ def classify(error: Exception) -> Transient | BadData | None:
 
 def backoff_seconds(attempt: int, *, base: int, cap: int) -> int:
     """The longest wait before attempt 1, 2, 3...: base doubled each time, up to cap."""
-    return min(cap, base * 2 ** max(0, attempt - 1))
+    return int(min(cap, base * 2 ** max(0, attempt - 1)))
 
 
 def halves(rows: list[bytes]) -> tuple[list[bytes], list[bytes]]:

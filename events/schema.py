@@ -32,13 +32,17 @@ REFUSALS: Final[dict[int, str]] = {
 
 class EventSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=200)
-    id = serializers.CharField(max_length=200, required=False, help_text="A UUID or any text; the same id is stored once.")
+    id = serializers.CharField(
+        max_length=200, required=False, help_text="A UUID or any text; the same id is stored once."
+    )
     user_id = serializers.CharField(max_length=200, required=False)
     anonymous_id = serializers.CharField(max_length=200, required=False)
     session_id = serializers.CharField(max_length=200, required=False)
-    occurred_at = serializers.CharField(required=False, help_text="RFC 3339, or epoch seconds or milliseconds.")
+    occurred_at = serializers.CharField(
+        required=False, help_text="RFC 3339, or epoch seconds or milliseconds."
+    )
     properties = serializers.DictField(required=False)
-    context = serializers.DictField(required=False)
+    context = serializers.DictField(required=False)  # type: ignore[assignment]
 
 
 class IngestSerializer(EventSerializer):
@@ -57,7 +61,9 @@ class ReceiptSerializer(serializers.Serializer[Any]):
     accepted = serializers.IntegerField()
     rejected = serializers.IntegerField()
     errors = ProblemSerializer(many=True)  # type: ignore[assignment]
-    warnings = ProblemSerializer(many=True, help_text="Accepted, with something altered; its original is kept.")
+    warnings = ProblemSerializer(
+        many=True, help_text="Accepted, with something altered; its original is kept."
+    )
     id = serializers.CharField(required=False, help_text="Of a single event.")
     ids = serializers.ListField(child=serializers.CharField(allow_null=True), required=False)
 

@@ -45,7 +45,9 @@ def tick(client: redis.Redis) -> Ticked:
         log.warning("the database went away during a tick")
         connection.close()
         return Ticked([], database_answers=False)
-    freed = [slot for slot in range(settings.EVENTS_DRAIN_SLOTS) if buffer.release(client, slot, waiting_only=True)]
+    freed = [
+        slot for slot in range(settings.EVENTS_DRAIN_SLOTS) if buffer.release(client, slot, waiting_only=True)
+    ]
     return Ticked(freed or buffer.slots_to_ring(client), database_answers=True)
 
 
@@ -83,7 +85,9 @@ def copy_accepted(client: redis.Redis) -> None:
     places = sorted(counts)
     hours = [datetime.fromtimestamp(hour * 3600, UTC) for _, hour in places]
     with connection.cursor() as cursor:
-        cursor.execute(COPY_ACCEPTED, [[project for project, _ in places], hours, [counts[place] for place in places]])
+        cursor.execute(
+            COPY_ACCEPTED, [[project for project, _ in places], hours, [counts[place] for place in places]]
+        )
     over = datetime.now(UTC) - timedelta(hours=2)
     buffer.forget_accepted(client, (place for place, hour in zip(places, hours, strict=True) if hour < over))
 

@@ -12,7 +12,7 @@ _MILLISECONDS, _MICROSECONDS, _NANOSECONDS = 1e11, 1e14, 1e17
 
 
 def parse(value: Any) -> datetime | None:
-    """Takes RFC 3339 text (without a zone: UTC) or epoch seconds to nanoseconds, by size; returns UTC, or None if it is no time."""
+    """Takes RFC 3339 text (without a zone: UTC) or epoch seconds to nanoseconds, by size. Returns UTC, or None."""
     try:
         if isinstance(value, str):
             return _from_text(value.strip())

@@ -2,4 +2,4 @@ from django.urls import re_path
 
 from events.api import IngestView
 
-urlpatterns = [re_path(r"^/?v1/events/?$", IngestView.as_view(), name="ingest")]
+urlpatterns = [re_path(r"^[/]?v1/events/?$", IngestView.as_view(), name="ingest")]

@@ -40,7 +40,9 @@ class Unavailable(exceptions.APIException):
 
 def error_body(code: str, message: str, fields: dict[str, list[str]] | None = None) -> dict[str, Any]:
     """Returns the one shape of every error."""
-    return {"code": code, "message": message, "detail": message, "error": code, "fields": fields or {}}
+    message = _sendable(message)
+    shown = {_sendable(name): [_sendable(text) for text in texts] for name, texts in (fields or {}).items()}
+    return {"code": code, "message": message, "detail": message, "error": code, "fields": shown}
 
 
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
@@ -63,6 +65,11 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
         detail = response.data["detail"]
         response.data = error_body(getattr(detail, "code", "error"), str(detail))
     return response
+
+
+def _sendable(text: str) -> str:
+    """An error repeats what was sent, and JSON can say what UTF-8 cannot: half a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
 def _fields(detail: Any) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from celery.signals import worker_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
 
-from django.conf import settings  # noqa: E402  needs the line above
+from django.conf import settings
 
 
 def broker_url(redis_url: str) -> str:
@@ -58,7 +58,11 @@ app.conf.update(
     beat_schedule={
         "tick": {"task": "tasks.pipeline.tick", "schedule": 1.0, "options": {"expires": 2}},
         "partitions": {"task": "tasks.maintenance.ensure_partitions", "schedule": 600.0},
-        "projects": {"task": "tasks.maintenance.delete_project_data", "schedule": 30.0, "options": {"expires": 30}},
+        "projects": {
+            "task": "tasks.maintenance.delete_project_data",
+            "schedule": 30.0,
+            "options": {"expires": 30},
+        },
     },
 )
 

@@ -1,4 +1,5 @@
-"""What a person sees and says: the addresses after a start, the status table, `down`, `logs`, a start in the background.
+"""What a person sees and says: the addresses after a start, the status table, `down`, `logs`, a start in the
+background.
 
 Run as `python -m eventsite.console status|down|logs`; needs no settings but EVENTSITE_VAR.
 """
@@ -10,14 +11,31 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from eventsite.processes import BoundedLog
 from eventsite.state import Places, places
 from eventsite.tenancy import HANDOVER_SECONDS, supervisor_pid
 
 DETACHED_START_SECONDS = 700.0
 POLL_SECONDS = 0.05
+
+
+class Journal:
+    """What the supervisor does, in its log, and on the terminal where a person should know."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = BoundedLog(path)
+
+    def write(self, text: str) -> None:
+        self._log.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}\n".encode())
+
+    def say(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # a closed terminal is no reason to stop
+            print(text, flush=True)
+        self.write(text)
 
 
 def say_hello(found: Places) -> None:
@@ -147,7 +165,8 @@ def _family(pid: int, tree: dict[int, list[int]]) -> list[int]:
 
 
 def _pss(pid: int) -> int:
-    """Bytes of a process, shared pages divided among those that share them; 0 when it is gone or not ours to see."""
+    """Bytes of a process, shared pages divided among those that share them; 0 when it is gone or not ours
+    to see."""
     with suppress(OSError, ValueError, IndexError):
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         return int(rollup.split("\nPss:")[1].split()[0]) * 1024

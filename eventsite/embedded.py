@@ -1,4 +1,5 @@
-"""The embedded servers: a real PostgreSQL and a real Valkey from pip packages, their binaries called directly.
+"""The embedded servers: a real PostgreSQL and a real Valkey from pip packages, their binaries called
+directly.
 
 Both listen on a unix socket in a directory of our own and on no port. Imported by settings: no Django here.
 """
@@ -22,7 +23,8 @@ DATABASE = USER = "eventsite"
 MAXMEMORY_MB = 512
 APPENDFSYNC = "everysec"
 
-# Ingestion writes much and reads what it just wrote. Durability is PostgreSQL's default: fsync and synchronous_commit on.
+# Ingestion writes much and reads what it just wrote. Durability is PostgreSQL's default: fsync and
+# synchronous_commit on.
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
@@ -35,7 +37,7 @@ POSTGRES_SETTINGS = {
     "checkpoint_timeout": "10min",
     "random_page_cost": "1.1",
     "jit": "off",
-    "io_method": "sync",  # saves three worker processes; scans of the whole table are not what it is asked for
+    "io_method": "sync",  # saves three worker processes; it is not asked for scans of whole tables
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
@@ -50,7 +52,8 @@ class Urls:
 
 
 def urls(var_dir: Path | str) -> Urls:
-    """Returns where the embedded servers of a state directory listen, whether they run or not. Makes nothing."""
+    """Returns where the embedded servers of a state directory listen, whether they run or not. Makes
+    nothing."""
     found = state.places(var_dir)
     password = state.read_secrets(found).get("postgres_password", "")
     directory = quote(str(found.postgres_sockets), safe="")
@@ -87,14 +90,15 @@ def _package(name: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-# --- PostgreSQL ------------------------------------------------------------------------------------------------
+# --- PostgreSQL ---------------------------------------------------------------------------------------------
 
 
 def prepare_postgres(var_dir: Path | str) -> identity.Home:
     """Makes the cluster and its database where there is none yet; returns its home (who runs it, from where).
 
     The data directory appears by one rename when it is complete, so a crash midway leaves nothing half made.
-    Errors: StateError with one line: data of another major version or another user, no space, initdb's own words.
+    Errors: StateError with one line: data of another major version or another user, no space, initdb's own
+    words.
     """
     found = state.prepare(var_dir)
     home = identity.choose(found, postgres_install())
@@ -114,8 +118,8 @@ def _check_major(found: Places, home: identity.Home) -> None:
     major = told[2].split(".")[0] if len(told) > 2 else "?"
     if data_major != major:
         raise StateError(
-            f"The data in {found.postgres_data} are of PostgreSQL {data_major}, the installed PostgreSQL is {major}: "
-            "upgrade them with pg_upgrade or a dump, or set EVENTSITE_VAR to a new directory."
+            f"The data in {found.postgres_data} are of PostgreSQL {data_major}, the installed PostgreSQL is "
+            f"{major}: upgrade them with pg_upgrade or a dump, or set EVENTSITE_VAR to a new directory."
         )
 
 
@@ -132,7 +136,8 @@ def _make_cluster(found: Places, home: identity.Home) -> None:
         ).run()  # fmt: skip
         if made.returncode != 0:
             raise StateError(f"PostgreSQL could not make its data directory: {_last_line(made.stdout)}")
-        # Single-user mode: the database is there before the server first listens, and no client is needed here.
+        # Single-user mode: the database is there before the server first listens, and no client is needed
+        # here.
         made = _tool(home, "postgres", "--single", "-D", str(draft), "postgres").run(
             text=f"CREATE DATABASE {DATABASE};\n"
         )
@@ -165,8 +170,8 @@ def postgres_launch(var_dir: Path | str, home: identity.Home) -> Launch:
 def clear_stale_locks(var_dir: Path | str) -> None:
     """Removes PostgreSQL's lock files when no postgres works in the data directory.
 
-    PostgreSQL itself only asks whether a process of that number is alive: after a reboot or in a new container that
-    is often somebody else, and the start would be refused for ever.
+    PostgreSQL itself only asks whether a process of that number is alive: after a reboot or in a new
+    container that is often somebody else, and the start would be refused for ever.
     """
     found = state.places(var_dir)
     if leftovers.PROC.is_dir() and not leftovers.find(found, part="postgres"):
@@ -184,7 +189,8 @@ def postgres_ready(var_dir: Path | str, pid: int) -> bool:
 
 
 def _tool(home: identity.Home, name: str, *arguments: str) -> Launch:
-    """LC_ALL=C and nothing else of the caller's environment: a foreign LANG or PG* variable must not reach it."""
+    """LC_ALL=C and nothing else of the caller's environment: a foreign LANG or PG* variable must not reach
+    it."""
     environment = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC"}
     return Launch([str(home.install / "bin" / name), *arguments], environment, Path("/"), home.identity)
 
@@ -195,13 +201,14 @@ def _last_line(output: str) -> str:
     return (telling or lines or ["it said nothing"])[-1].strip()
 
 
-# --- Valkey ----------------------------------------------------------------------------------------------------
+# --- Valkey -------------------------------------------------------------------------------------------------
 
 
 def valkey_launch(
     var_dir: Path | str, *, maxmemory_mb: int = MAXMEMORY_MB, appendfsync: str = APPENDFSYNC
 ) -> Launch:
-    """Returns the command of the server: every write in the append-only file, refused (not evicted) when full."""
+    """Returns the command of the server: every write in the append-only file, refused (not evicted) when
+    full."""
     found = state.prepare(var_dir)
     state.private_dir(found.valkey_sockets)
     options = {

@@ -13,9 +13,11 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import redis
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.decorators import sync_and_async_middleware
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -129,3 +131,25 @@ def _answer(checks: dict[str, Callable[[], None]]) -> JsonResponse:
     return JsonResponse(
         {"status": "ok" if ready else "unavailable", "checks": results}, status=200 if ready else 503
     )
+
+
+PATHS = {"/healthz": healthz, "/readyz": readyz, "/readyz/ingest": readyz_ingest}
+
+
+@sync_and_async_middleware
+def health_middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Answers the health paths before anything looks at the Host header: a load balancer asks by address."""
+    if iscoroutinefunction(get_response):
+
+        async def answer_async(request: HttpRequest) -> HttpResponse:
+            view = PATHS.get(request.path.rstrip("/"))
+            response: HttpResponse = await (sync_to_async(view)(request) if view else get_response(request))
+            return response
+
+        return answer_async
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = PATHS.get(request.path.rstrip("/"), get_response)(request)
+        return response
+
+    return answer

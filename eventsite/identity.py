@@ -1,8 +1,8 @@
 """Chooses whose rights PostgreSQL runs with: it refuses to run as root.
 
 Not root: ours. Root, in this order: an unprivileged user where binaries and data can be reached by it; a user
-namespace where a parent directory is closed (a clone in /root); where namespaces are refused, a copy of binaries and
-data in a state directory. No mode of a directory that is not ours is ever changed.
+namespace where a parent directory is closed (a clone in /root); where namespaces are refused, a copy of
+binaries and data in a state directory. No mode of a directory that is not ours is ever changed.
 """
 
 import os
@@ -23,7 +23,8 @@ ADVICE = "A normal user is the better choice for running Eventsite."
 
 @dataclass(frozen=True)
 class Home:
-    """Where PostgreSQL lives: its installation, and who runs it. `note` is for the log, empty when all is usual."""
+    """Where PostgreSQL lives: its installation, and who runs it. `note` is for the log, empty when all is
+    usual."""
 
     install: Path
     identity: Identity
@@ -37,7 +38,8 @@ def choose(
     namespaces_work: Callable[[], bool] | None = None,
     state_root: Path = STATE_ROOT,
 ) -> Home:
-    """Returns the home of this state directory's PostgreSQL and makes `found.postgres` in it, 0700, its owner's.
+    """Returns the home of this state directory's PostgreSQL and makes `found.postgres` in it, 0700, its
+    owner's.
 
     Errors: StateError when existing data belongs to someone we are not.
     """
@@ -55,10 +57,12 @@ def choose(
         if (namespaces_work or _namespaces_work)():
             identity = Identity("namespace", NOBODY, NOBODY)
             _make(found.postgres, identity)
-            note = "Started by root in a closed directory: PostgreSQL runs in a user namespace, outside of it as root."
-            return Home(install, identity, f"{note} {ADVICE}")
+            note = "Started by root in a closed directory: PostgreSQL runs in a user namespace."
+            return Home(install, identity, f"{note} Outside of it, it is root. {ADVICE}")
     identity = Identity("drop", NOBODY, NOBODY)
-    state = state_root / f"eventsite-{fingerprint(found.var)}"
+    # Where the data went once, they stay, also when the state directory is renamed.
+    moved = found.postgres.is_symlink()
+    state = found.postgres.resolve().parent if moved else state_root / f"eventsite-{fingerprint(found.var)}"
     install = _copied(found, install, state, identity)
     note = f"Started by root in a closed directory, without user namespaces: PostgreSQL lives in {state}."
     return Home(install, identity, f"{note} {ADVICE}")
@@ -74,7 +78,8 @@ def _owner_of_data(found: Places) -> tuple[int, int]:
 
 
 def reachable_by(uid: int, gid: int, *, executables: list[Path], directories: list[Path]) -> bool:
-    """Asks the kernel, as that user, instead of adding up modes, access lists and mounts. Only root may ask."""
+    """Asks the kernel, as that user, instead of adding up modes, access lists and mounts. Only root may
+    ask."""
 
     def as_that_user() -> bool:
         os.setgroups([])
@@ -110,21 +115,23 @@ def _in_child(question: Callable[[], bool]) -> bool:
 
 
 def _make(postgres: Path, identity: Identity) -> None:
-    """Makes the directory of data and sockets; data of an earlier identity of the same root are handed over."""
+    """Makes the directory of data and sockets; data of an earlier identity of the same root are handed
+    over."""
     try:
         private_dir(postgres, uid=identity.owner, gid=identity.owner_group)
     except StateError:
         if os.geteuid() != 0 or postgres.is_symlink() or not postgres.is_dir():
             raise StateError(
-                f"The PostgreSQL data in {postgres} belong to user {postgres.lstat().st_uid}: start as that user or "
-                "as root, or hand the state directory over with chown -R."
+                f"The PostgreSQL data in {postgres} belong to user {postgres.lstat().st_uid}: start as that "
+                "user or as root, or hand the state directory over with chown -R."
             ) from None
     if os.geteuid() == 0:
         _hand_over(postgres, identity.owner, identity.owner_group)
 
 
 def _hand_over(tree: Path, uid: int, gid: int) -> None:
-    """Changes the owner of our own tree where it differs. A tree with the right owner on top and data is left alone."""
+    """Changes the owner of our own tree where it differs. A tree with the right owner on top and data is
+    left alone."""
     data = tree / "data"
     if tree.lstat().st_uid == uid and (not data.exists() or data.lstat().st_uid == uid):
         return

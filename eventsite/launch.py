@@ -26,8 +26,8 @@ class Identity:
 
     own        as whoever started us.
     drop       root started us: set to `uid`, which reaches binaries and data.
-    namespace  root, and a parent directory is closed: a user namespace in which root is seen as `uid`. Outside of
-               it the process is still root.
+    namespace  root, and a parent directory is closed: a user namespace in which root is seen as `uid`.
+               Outside of it the process is still root.
     """
 
     mode: Literal["own", "drop", "namespace"]
@@ -57,12 +57,13 @@ class Launch:
     env: Mapping[str, str]
     cwd: Path
     identity: Identity = field(default_factory=ours)
-    # What the kernel sends when the supervisor dies without a word: each server's own way of stopping in order.
+    # What the kernel sends when the supervisor dies without a word: each server's own way of stopping in
+    # order.
     orphan_signal: int = signal.SIGTERM
 
     def start(self, *, output: int | IO[bytes], stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
-        """Starts it, stdout and stderr to `output`. Only from the main thread: the kernel's orphan signal follows
-        the thread that started a process, not its process."""
+        """Starts it, stdout and stderr to `output`. Only from the main thread: the kernel's orphan signal
+        follows the thread that started a process, not its process."""
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(
                 "start servers from the main thread: they end with the thread that started them"
@@ -89,8 +90,8 @@ class Launch:
         )
 
     def _rights(self) -> dict[str, Any]:
-        """Popen's arguments. They drop rights before preexec_fn runs, so the orphan signal (which a change of user
-        clears) is set after it."""
+        """Popen's arguments. They drop rights before preexec_fn runs, so the orphan signal (which a change
+        of user clears) is set after it."""
         dropped: dict[str, Any] = {}
         if self.identity.mode == "drop":
             dropped = {"user": self.identity.uid, "group": self.identity.gid, "extra_groups": []}
@@ -115,8 +116,9 @@ class Launch:
 
 
 def enter_namespace(uid: int, gid: int) -> None:
-    """Puts this process into a user namespace where its own user is seen as `uid` (as `unshare --user --map-user`
-    does, without needing a util-linux of that age). Errors: OSError where namespaces are refused."""
+    """Puts this process into a user namespace where its own user is seen as `uid` (as `unshare --user
+    --map-user` does, without needing a util-linux of that age). Errors: OSError where namespaces are
+    refused."""
     own_uid, own_gid = os.geteuid(), os.getegid()
     if _libc.unshare(_CLONE_NEWUSER) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
@@ -126,7 +128,8 @@ def enter_namespace(uid: int, gid: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of its descendants whose parent dies, so that it can end and reap them."""
+    """Makes this process the parent of its descendants whose parent dies, so that it can end and reap
+    them."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

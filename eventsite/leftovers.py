@@ -1,7 +1,8 @@
 """Finds and ends processes that an earlier run of the same state directory left behind, and never any other.
 
-A process is ours when it carries the mark of the state directory in its environment, or when it is a postgres or
-valkey-server that works in its data directory (PostgreSQL's children overwrite their environment with their title).
+A process is ours when it carries the mark of the state directory in its environment, or when it is a postgres
+or valkey-server that works in its data directory (PostgreSQL's children overwrite their environment with
+their title).
 """
 
 import os

@@ -134,7 +134,8 @@ def _worker(name: str, found: Places, *arguments: str) -> Child:
         ready_file.unlink(missing_ok=True)
         return build()
 
-    # A worker may be killed at any moment without loss, so it gets what is left of the fifteen seconds and no more.
+    # A worker may be killed at any moment without loss, so it gets what is left of the fifteen seconds and no
+    # more.
     return Child(name, command, logs=found.logs, ready=lambda _: ready_file.exists(), stop_seconds=4.5)
 
 

@@ -18,22 +18,21 @@ OPEN_FILES = 65_536
 
 def check_python() -> None:
     if sys.version_info < PYTHON_MIN:
-        raise StateError(
-            f"Eventsite needs Python {PYTHON_MIN[0]}.{PYTHON_MIN[1]} or newer, this is {sys.version.split()[0]}."
-        )
+        needed, this = ".".join(map(str, PYTHON_MIN)), sys.version.split()[0]
+        raise StateError(f"Eventsite needs Python {needed} or newer, this is {this}.")
 
 
 def check_disk(var: Path, *, min_bytes: int = DISK_MIN_BYTES) -> None:
-    free = shutil.disk_usage(var).free
-    if free < min_bytes:
+    free_mb, min_mb = shutil.disk_usage(var).free // 1_000_000, min_bytes // 1_000_000
+    if free_mb < min_mb:
         raise StateError(
-            f"The disk of {var} is full: {free // 1_000_000} MB are free, at least {min_bytes // 1_000_000} MB are needed."
+            f"The disk of {var} is full: {free_mb} MB are free, at least {min_mb} MB are needed."
         )
 
 
 def check_ports(host: str, ports: dict[str, int]) -> None:
-    """Takes the ports by the names of their variables. Bound without SO_REUSEPORT, which granian sets: two granians
-    of one user would share a port without a word."""
+    """Takes the ports by the names of their variables. Bound without SO_REUSEPORT, which granian sets: two
+    granians of one user would share a port without a word."""
     if len(set(ports.values())) < len(ports):
         raise StateError(f"{' and '.join(ports)} must differ, both are {next(iter(ports.values()))}.")
     for name, port in ports.items():

@@ -20,8 +20,8 @@ TAIL_BYTES = 4_000
 
 
 class BoundedLog:
-    """A log file that is renamed aside when it is full. No line is lost or cut in the turn, and a full disk stops
-    the writing, not the writer."""
+    """A log file that is renamed aside when it is full. No line is lost or cut in the turn, and a full
+    disk stops the writing, not the writer."""
 
     def __init__(self, path: Path, *, max_bytes: int = LOG_MAX_BYTES, keep: int = LOG_KEEP) -> None:
         self.path, self.max_bytes, self.keep = path, max_bytes, keep
@@ -72,7 +72,8 @@ class BoundedLog:
 
 
 class Child:
-    """A process that should be there. The supervisor calls `start`, `pump`, `died`; this keeps what is known."""
+    """A process that should be there. The supervisor calls `start`, `pump`, `died`; this keeps what is
+    known."""
 
     def __init__(
         self,
@@ -112,7 +113,8 @@ class Child:
         return "waiting" if self.next_start else "stopped"
 
     def start(self, watch: selectors.BaseSelector) -> None:
-        """Starts it. Its output arrives at `pump` through the selector. Errors: OSError, StateError of its command."""
+        """Starts it. Its output arrives at `pump` through the selector. Errors: OSError, StateError of its
+        command."""
         self.next_start = 0.0
         reading, writing = os.pipe()
         try:
@@ -142,9 +144,10 @@ class Child:
         else:
             self._forget_output(watch)
 
-    def check_ready(self) -> None:
+    def check_ready(self) -> bool:
         if self.pid and not self.is_ready:
             self.is_ready = self._is_ready(self)
+        return self.is_ready
 
     def died(self, exit_code: int, watch: selectors.BaseSelector) -> None:
         """Notes the end and when to start again: later each time, at once again after a minute of health."""

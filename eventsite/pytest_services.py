@@ -1,7 +1,8 @@
-"""pytest plugin: PostgreSQL and Valkey of the tests' own, started before Django's settings are read, gone afterwards.
+"""pytest plugin: PostgreSQL and Valkey of the tests' own, started before Django's settings are read, gone
+afterwards.
 
-The same servers and settings as the product's. Loaded by `-p eventsite.pytest_services` in pyproject.toml. Django
-must not be imported here: its settings would be read before the servers' addresses are known.
+The same servers and settings as the product's. Loaded by `-p eventsite.pytest_services` in pyproject.toml.
+Django must not be imported here: its settings would be read before the servers' addresses are known.
 """
 
 import fcntl

@@ -13,17 +13,18 @@ import dj_database_url
 from environs import Env, EnvError, validate
 
 from eventsite import embedded
+from eventsite.state import StateError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env()
-Env.read_env(str(BASE_DIR / ".env"), recurse=False)
+env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
 positive = validate.Range(min=1)
 
 try:
     # --- where it runs -----------------------------------------------------------------------------------
-    VAR_DIR: Path = Path(env.str("EVENTSITE_VAR", str(BASE_DIR / "var"))).absolute()
+    VAR_DIR: Path = Path(env.str("EVENTSITE_VAR", "") or BASE_DIR / "var").absolute()
     HOST: str = env.str("HOST", "127.0.0.1")
     PORT: int = env.int("PORT", 8000, validate=validate.Range(min=1, max=65535))
     FLOWER_PORT: int = env.int("FLOWER_PORT", 5555, validate=validate.Range(min=1, max=65535))
@@ -35,21 +36,31 @@ try:
     DATABASE_CONN_MAX_AGE: int = env.int("DATABASE_CONN_MAX_AGE", 0, validate=validate.Range(min=0))
     SECRET_KEY: str = env.str("SECRET_KEY", "") or embedded.secret_key(VAR_DIR)
     DEBUG: bool = env.bool("DEBUG", False)
-    LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+    LOG_LEVEL: str = env.str(
+        "LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])
+    )
 
     # --- embedded servers (ignored where DATABASE_URL / REDIS_URL are given) --------------------------------
     VALKEY_MAXMEMORY_MB: int = env.int("VALKEY_MAXMEMORY_MB", 512, validate=validate.Range(min=32))
-    VALKEY_APPENDFSYNC: str = env.str("VALKEY_APPENDFSYNC", "everysec", validate=validate.OneOf(["everysec", "always"]))
+    VALKEY_APPENDFSYNC: str = env.str(
+        "VALKEY_APPENDFSYNC", "everysec", validate=validate.OneOf(["everysec", "always"])
+    )
 
     # --- accept: limits of one request -----------------------------------------------------------------------
-    EVENTS_MAX_EVENT_BYTES: int = env.int("EVENTS_MAX_EVENT_BYTES", 1_000_000, validate=validate.Range(min=1_000, max=8_000_000))
+    EVENTS_MAX_EVENT_BYTES: int = env.int(
+        "EVENTS_MAX_EVENT_BYTES", 1_000_000, validate=validate.Range(min=1_000, max=8_000_000)
+    )
     EVENTS_MAX_REQUEST_EVENTS: int = env.int("EVENTS_MAX_REQUEST_EVENTS", 5_000, validate=positive)
     EVENTS_MAX_COMPRESSED_BYTES: int = env.int("EVENTS_MAX_COMPRESSED_BYTES", 5_000_000, validate=positive)
     EVENTS_MAX_BODY_BYTES: int = env.int("EVENTS_MAX_BODY_BYTES", 20_000_000, validate=positive)
     EVENTS_MAX_DEPTH: int = env.int("EVENTS_MAX_DEPTH", 64, validate=validate.Range(min=1, max=500))
     EVENTS_MAX_IN_FLIGHT_BYTES: int = env.int("EVENTS_MAX_IN_FLIGHT_BYTES", 64_000_000, validate=positive)
-    EVENTS_BODY_TIMEOUT_SECONDS: float = env.float("EVENTS_BODY_TIMEOUT_SECONDS", 10.0, validate=validate.Range(min=0.1))
-    EVENTS_KEY_CACHE_SECONDS: float = env.float("EVENTS_KEY_CACHE_SECONDS", 2.0, validate=validate.Range(min=0, max=4))
+    EVENTS_BODY_TIMEOUT_SECONDS: float = env.float(
+        "EVENTS_BODY_TIMEOUT_SECONDS", 10.0, validate=validate.Range(min=0.1)
+    )
+    EVENTS_KEY_CACHE_SECONDS: float = env.float(
+        "EVENTS_KEY_CACHE_SECONDS", 2.0, validate=validate.Range(min=0, max=4)
+    )
 
     # --- buffer: the queue of record ---------------------------------------------------------------------------
     EVENTS_LINGER_MS: float = env.float("EVENTS_LINGER_MS", 2.0, validate=validate.Range(min=0, max=1_000))
@@ -58,13 +69,19 @@ try:
 
     # --- drain and store -------------------------------------------------------------------------------------
     EVENTS_BATCH_SIZE: int = env.int("EVENTS_BATCH_SIZE", 1_000, validate=validate.Range(min=1, max=50_000))
-    EVENTS_BATCH_MAX_BYTES: int = env.int("EVENTS_BATCH_MAX_BYTES", 8_000_000, validate=validate.Range(min=1_000, max=64_000_000))
+    EVENTS_BATCH_MAX_BYTES: int = env.int(
+        "EVENTS_BATCH_MAX_BYTES", 8_000_000, validate=validate.Range(min=1_000, max=64_000_000)
+    )
     EVENTS_DRAIN_RATE: int = env.int("EVENTS_DRAIN_RATE", 50, validate=positive)
     EVENTS_DRAIN_SLOTS: int = env.int("EVENTS_DRAIN_SLOTS", 2, validate=validate.Range(min=1, max=32))
     EVENTS_RETRY_BASE_SECONDS: int = env.int("EVENTS_RETRY_BASE_SECONDS", 1, validate=positive)
-    EVENTS_RETRY_CAP_SECONDS: int = env.int("EVENTS_RETRY_CAP_SECONDS", 5, validate=validate.Range(min=1, max=30))
-    EVENTS_PARTITIONS_AHEAD_DAYS: int = env.int("EVENTS_PARTITIONS_AHEAD_DAYS", 7, validate=validate.Range(min=2, max=90))
-except EnvError as error:
+    EVENTS_RETRY_CAP_SECONDS: int = env.int(
+        "EVENTS_RETRY_CAP_SECONDS", 5, validate=validate.Range(min=1, max=30)
+    )
+    EVENTS_PARTITIONS_AHEAD_DAYS: int = env.int(
+        "EVENTS_PARTITIONS_AHEAD_DAYS", 7, validate=validate.Range(min=2, max=90)
+    )
+except (EnvError, StateError) as error:
     sys.exit(f"eventsite: {error}")
 
 # --- what follows from the above ----------------------------------------------------------------------------
@@ -97,6 +114,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
+    "eventsite.health.health_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -7,12 +7,14 @@ import json
 import os
 import stat
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 SOCKET_PATH_MAX_BYTES = 107  # sun_path holds 108 with its closing zero
-# libpq and PostgreSQL split socket directories at commas and treat some characters apart: such a path is not used.
+# libpq and PostgreSQL split socket directories at commas and treat some characters apart: such a path is not
+# used.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/+-")
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 VALKEY_SOCKET = "valkey.sock"
@@ -81,7 +83,8 @@ def places(var_dir: Path | str) -> Places:
 
 
 def fingerprint(path: Path) -> str:
-    """Returns 16 hex digits for a path. Two checksums, not hashlib: OpenSSL would cost the supervisor 4 MB."""
+    """Returns 16 hex digits for a path. Two checksums, not hashlib: OpenSSL would cost the supervisor 4
+    MB."""
     spelled = os.fsencode(path)
     return f"{zlib.crc32(spelled):08x}{zlib.crc32(spelled[::-1], zlib.adler32(spelled)):08x}"
 
@@ -95,7 +98,8 @@ def _short(wanted: Path, socket_name: str, fallback: str) -> Path:
 
 
 def private_dir(path: Path, *, uid: int | None = None, gid: int | None = None) -> None:
-    """Makes a directory 0700, or tightens ours; root may hand it to `uid`. A directory of anyone else is refused."""
+    """Makes a directory 0700, or tightens ours; root may hand it to `uid`. A directory of anyone else is
+    refused."""
     owner = os.geteuid() if uid is None else uid
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
@@ -112,11 +116,13 @@ def private_dir(path: Path, *, uid: int | None = None, gid: int | None = None) -
 
 
 def prepare(var_dir: Path | str) -> Places:
-    """Makes the state directory, its logs and run directories and the secrets; returns the paths. Repeatable."""
+    """Makes the state directory, its logs and run directories and the secrets; returns the paths.
+    Repeatable."""
     found = places(var_dir)
-    found.var.mkdir(parents=True, exist_ok=True)
-    for directory in (found.logs, found.run, found.valkey):
-        private_dir(directory)
+    with _or_one_line(found.var):
+        found.var.mkdir(parents=True, exist_ok=True)
+        for directory in (found.logs, found.run, found.valkey):
+            private_dir(directory)
     read_or_make_secrets(found)
     return found
 
@@ -127,19 +133,34 @@ def read_secrets(found: Places) -> dict[str, str]:
         secrets: dict[str, str] = json.loads(found.secrets.read_text())
     except FileNotFoundError:
         return {}
+    except PermissionError:
+        raise StateError(f"{found.secrets} belongs to another user: start as that user or as root.") from None
     return secrets
 
 
 def read_or_make_secrets(found: Places) -> dict[str, str]:
     """Returns the secrets, made once: of several processes that make them at the same time, one wins."""
     if not found.secrets.exists():
-        made = {"secret_key": os.urandom(32).hex(), "postgres_password": os.urandom(24).hex()}
-        found.var.mkdir(parents=True, exist_ok=True)
-        draft = _draft(found.secrets, json.dumps(made, indent=2) + "\n")
-        with suppress(FileExistsError):
-            os.link(draft, found.secrets)
-        draft.unlink()
+        with _or_one_line(found.var):
+            _make_secrets(found)
     return read_secrets(found)
+
+
+def _make_secrets(found: Places) -> None:
+    made = {"secret_key": os.urandom(32).hex(), "postgres_password": os.urandom(24).hex()}
+    found.var.mkdir(parents=True, exist_ok=True)
+    draft = _draft(found.secrets, json.dumps(made, indent=2) + "\n")
+    with suppress(FileExistsError):
+        os.link(draft, found.secrets)
+    draft.unlink()
+
+
+@contextmanager
+def _or_one_line(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"{directory} cannot be used (EVENTSITE_VAR): {error.strerror}.") from None
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """The supervisor: starts a stack, restarts what dies, stops it in order. `manage.py up` becomes this process.
 
-It stays in memory for as long as the stack runs, so it imports neither Django nor Celery. One thread, one loop.
+It stays in memory for as long as the stack runs, so it imports neither Django nor Celery. One thread, one
+loop.
 """
 
 import json
@@ -11,12 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from types import FrameType
 
 from eventsite import console, embedded, launch, leftovers, parts, preflight, state
 from eventsite.parts import Options
-from eventsite.processes import BoundedLog, Child
+from eventsite.processes import Child
 from eventsite.state import StateError
 from eventsite.tenancy import AlreadyRunning, Tenancy
 
@@ -37,7 +37,6 @@ class Supervisor:
         self.tenancy = Tenancy(self.found)
         self.children: list[Child] = []
         self.phase = "starting"
-        self._log: BoundedLog | None = None
         self._watch = selectors.DefaultSelector()
         self._stop_asked = 0.0
         self._impatient = False
@@ -47,12 +46,12 @@ class Supervisor:
         preflight.check_python()
         self.tenancy.enter()
         try:
-            self._log = BoundedLog(self.found.logs / "supervisor.log")
+            self.journal = console.Journal(self.found.logs / "supervisor.log")
             self._listen_to_signals()
             launch.adopt_orphans()
             ended = leftovers.end(self.found, grace_seconds=5.0)
             if ended:
-                self.say(f"Ended {ended} processes that an earlier run had left.")
+                self.journal.say(f"Ended {ended} processes that an earlier run had left.")
             preflight.check_ports(
                 self.options.host, {"PORT": self.options.port, "FLOWER_PORT": self.options.flower_port}
             )
@@ -62,7 +61,10 @@ class Supervisor:
             try:
                 self._start()
                 self._set_phase("running")
-                console.say_hello(self.found)
+                if (
+                    not self.options.detached
+                ):  # else whoever waits for us says it; a log must not hold the password
+                    console.say_hello(self.found)
                 while not self._stop_asked:
                     self._turn(self._next_timer())
             except Stopping:
@@ -94,7 +96,7 @@ class Supervisor:
         if self.options.own_postgres:
             home = embedded.prepare_postgres(self.found.var)
             if home.note:
-                self.note(home.note)
+                self.journal.write(home.note)
             self._begin(parts.postgres(self.options, self.found, home))
         self._wait_ready(VALKEY_LOAD_SECONDS)
 
@@ -120,8 +122,7 @@ class Supervisor:
             for child in self.children:
                 if child.restarts >= TRIES_AT_START and not child.is_ready:
                     raise StateError(f"{child.name} does not start ({child.log.path}):\n{child.last_words()}")
-                child.check_ready()
-            return all(child.is_ready for child in self.children)
+            return all(child.check_ready() for child in self.children)
 
         self._wait(all_ready, seconds, "The start")
 
@@ -149,10 +150,8 @@ class Supervisor:
         for child in self.children:
             if self.phase != "stopping" and child.next_start and time.monotonic() >= child.next_start:
                 self._restart(child)
-            elif child.pid and not child.is_ready and self.phase == "running":
-                child.check_ready()
-                if child.is_ready:
-                    self._write_status()
+            elif self.phase == "running" and not child.is_ready and child.check_ready():
+                self._write_status()
 
     def _next_timer(self) -> float:
         starting = any(child.pid and not child.is_ready for child in self.children)
@@ -169,8 +168,9 @@ class Supervisor:
             if pid == 0:
                 return
             if pid == self.tenancy.sentinel and self.phase != "stopping":
-                self.note("the sentinel was killed: a new one watches")
+                self._report("the sentinel was killed: a new one watches")
                 self.tenancy.guard()
+                self._write_status()
             child = next((child for child in self.children if child.pid == pid), None)
             if child is not None:
                 self._buried(child, os.waitstatus_to_exitcode(status))
@@ -187,7 +187,7 @@ class Supervisor:
         how = (
             f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with {exit_code}"
         )
-        self.note(f"{child.name} {how}, starts again in {child.next_start - time.monotonic():.1f} s")
+        self._report(f"{child.name} {how}, starts again in {child.next_start - time.monotonic():.1f} s")
         self._write_status()
 
     def _restart(self, child: Child) -> None:
@@ -196,7 +196,7 @@ class Supervisor:
             child.start(self._watch)
         except (OSError, StateError) as error:
             child.died(127, self._watch)
-            self.note(f"{child.name} cannot be started: {error}")
+            self._report(f"{child.name} cannot be started: {error}")
         self._write_status()
 
     # --- stop ----------------------------------------------------------------------------------------------
@@ -216,9 +216,14 @@ class Supervisor:
                 child.signal(signal.SIGKILL, group=True)
             self._wait_gone(group, lambda child: 1.0)
         leftovers.end(self.found, grace_seconds=0.0)
+        for directory in (self.found.postgres_sockets, self.found.valkey_sockets):
+            with suppress(
+                OSError
+            ):  # empty now, and made anew at the next start; the other, under var, may hold more
+                directory.rmdir()
         for child in self.children:
             child.close(self._watch)
-        self.note("stopped")
+        self.journal.write("stopped")
 
     def _wait_gone(self, group: list[Child], seconds: Callable[[Child], float]) -> None:
         start = time.monotonic()
@@ -246,27 +251,14 @@ class Supervisor:
         elif time.monotonic() - self._stop_asked > SECOND_SIGNAL_SECONDS:
             self._impatient = True
 
-    # --- what is said --------------------------------------------------------------------------------------
-
-    def say(self, text: str) -> None:
-        """To the person and to the log. A closed terminal is no reason to stop."""
-        with suppress(OSError, ValueError):
-            print(text, flush=True)
-        self._to_log(text)
-
-    def note(self, text: str) -> None:
-        if not self.options.detached and self.phase != "starting":
-            self.say(text)
-        else:
-            self._to_log(text)
-
-    def _to_log(self, text: str) -> None:
-        if self._log is not None:
-            self._log.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}\n".encode())
+    def _report(self, text: str) -> None:
+        """What happens while it runs: for the log, and for who watches in a terminal."""
+        watched = self.phase == "running" and not self.options.detached
+        (self.journal.say if watched else self.journal.write)(text)
 
     def _set_phase(self, phase: str) -> None:
         self.phase = phase
-        self._to_log(phase)
+        self.journal.write(phase)
         self._write_status()
 
     def _write_status(self) -> None:

@@ -1,7 +1,8 @@
 """One supervisor for a state directory, and nothing left of it when it is killed.
 
-The lock is held by the supervisor and by its sentinel, a fork that does nothing but outlive it: when the supervisor
-goes without a word the sentinel ends what it started, and only then is the lock free for the next start.
+The lock is held by the supervisor and by its sentinel, a fork that does nothing but outlive it: when the
+supervisor goes without a word the sentinel ends what it started, and only then is the lock free for the next
+start.
 """
 
 import fcntl
@@ -105,7 +106,8 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _keep_watch(found: Places, lifeline: int, lock: int) -> None:
-    """The sentinel's whole life. Its own session, so that what kills the supervisor's group does not reach it."""
+    """The sentinel's whole life. Its own session, so that what kills the supervisor's group does not reach
+    it."""
     try:
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -21,7 +21,8 @@ def check_postgres(server_version: int) -> None:
 
 
 def check_redis(info: dict[str, Any]) -> None:
-    """Takes INFO's server section. Valkey calls itself redis 7.2.4 for its clients' sake and tells its own beside."""
+    """Takes INFO's server section. Valkey calls itself redis 7.2.4 for its clients' sake and tells its own
+    beside."""
     name = "Valkey" if "valkey_version" in info else "Redis"
     told = str(info.get("valkey_version") or info.get("redis_version") or "0")
     numbers = tuple(int(part) for part in told.split(".")[:2] if part.isdigit())

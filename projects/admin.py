@@ -45,6 +45,7 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only 
     list_display = ["name", "owners", "live_keys", "time_zone", "created_at", "deleted_at"]
     list_filter = [DeletedFilter]
     search_fields = ["name"]
+    ordering = ["-id"]
     fields = ["name", "time_zone", "created_at", "deleted_at"]
     readonly_fields = ["created_at", "deleted_at"]
     show_full_result_count = False

@@ -7,121 +7,198 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('projects', '0001_initial'),
+        ("projects", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('event_id', models.UUIDField(help_text="The client's, or uuid5 of what it sent, or ours (uuid7).", verbose_name='id')),
-                ('client_event_id', models.CharField(max_length=200, null=True, verbose_name='id as sent')),
-                ('name', models.CharField(max_length=200)),
-                ('user_id', models.CharField(max_length=200, null=True)),
-                ('anonymous_id', models.CharField(max_length=200, null=True)),
-                ('session_id', models.CharField(max_length=200, null=True)),
-                ('occurred_at', models.DateTimeField(help_text="The client's time, its clock corrected by `sent_at`.")),
-                ('received_at', models.DateTimeField(help_text='When we accepted it.')),
-                ('stored_at', models.DateTimeField(help_text='When its row was written.')),
-                ('properties', models.JSONField()),
-                ('context', models.JSONField()),
-                ('raw', models.BinaryField(help_text='The exact bytes sent, where jsonb cannot hold them faithfully.', null=True)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "event_id",
+                    models.UUIDField(
+                        help_text="The client's, or uuid5 of what it sent, or ours (uuid7).",
+                        verbose_name="id",
+                    ),
+                ),
+                ("client_event_id", models.CharField(max_length=200, null=True, verbose_name="id as sent")),
+                ("name", models.CharField(max_length=200)),
+                ("user_id", models.CharField(max_length=200, null=True)),
+                ("anonymous_id", models.CharField(max_length=200, null=True)),
+                ("session_id", models.CharField(max_length=200, null=True)),
+                (
+                    "occurred_at",
+                    models.DateTimeField(help_text="The client's time, its clock corrected by `sent_at`."),
+                ),
+                ("received_at", models.DateTimeField(help_text="When we accepted it.")),
+                ("stored_at", models.DateTimeField(help_text="When its row was written.")),
+                ("properties", models.JSONField()),
+                ("context", models.JSONField()),
+                (
+                    "raw",
+                    models.BinaryField(
+                        help_text="The exact bytes sent, where jsonb cannot hold them faithfully.", null=True
+                    ),
+                ),
             ],
             options={
-                'db_table': 'events_event',
-                'ordering': ('-id',),
-                'managed': False,
+                "db_table": "events_event",
+                "ordering": ("-id",),
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Inbox',
+            name="Inbox",
             fields=[
-                ('pk', models.CompositePrimaryKey('epoch', 'ms', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('epoch', models.UUIDField()),
-                ('ms', models.BigIntegerField()),
-                ('seq', models.BigIntegerField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "epoch", "ms", "seq", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("epoch", models.UUIDField()),
+                ("ms", models.BigIntegerField()),
+                ("seq", models.BigIntegerField()),
             ],
         ),
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slot', models.SmallIntegerField()),
-                ('attempts', models.SmallIntegerField()),
-                ('stored_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('events', models.IntegerField()),
-                ('stored', models.IntegerField()),
-                ('duplicate', models.IntegerField()),
-                ('dead', models.IntegerField()),
-                ('days', django.contrib.postgres.fields.ArrayField(base_field=models.DateField(), help_text='UTC days of occurred_at that it touched.', size=None)),
-                ('seal', models.BigIntegerField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("slot", models.SmallIntegerField()),
+                ("attempts", models.SmallIntegerField()),
+                ("stored_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("events", models.IntegerField()),
+                ("stored", models.IntegerField()),
+                ("duplicate", models.IntegerField()),
+                ("dead", models.IntegerField()),
+                (
+                    "days",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.DateField(),
+                        help_text="UTC days of occurred_at that it touched.",
+                        size=None,
+                    ),
+                ),
+                ("seal", models.BigIntegerField(null=True)),
             ],
             options={
-                'verbose_name_plural': 'batches',
-                'indexes': [models.Index(models.F('id'), condition=models.Q(('seal', None)), name='batch_unsealed')],
+                "verbose_name_plural": "batches",
+                "indexes": [
+                    models.Index(models.F("id"), condition=models.Q(("seal", None)), name="batch_unsealed")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='DrainFailure',
+            name="DrainFailure",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slot', models.SmallIntegerField()),
-                ('first_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField()),
-                ('attempts', models.SmallIntegerField()),
-                ('sqlstate', models.CharField(max_length=5)),
-                ('error', models.TextField()),
-                ('healed_at', models.DateTimeField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("slot", models.SmallIntegerField()),
+                ("first_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
+                ("attempts", models.SmallIntegerField()),
+                ("sqlstate", models.CharField(max_length=5)),
+                ("error", models.TextField()),
+                ("healed_at", models.DateTimeField(null=True)),
             ],
             options={
-                'ordering': ('-id',),
-                'constraints': [models.UniqueConstraint(fields=('slot', 'first_at'), name='drainfailure_once')],
+                "ordering": ("-id",),
+                "constraints": [
+                    models.UniqueConstraint(fields=("slot", "first_at"), name="drainfailure_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='DeadLetter',
+            name="DeadLetter",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('event_id', models.UUIDField(null=True, verbose_name='id')),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('payload', models.BinaryField()),
-                ('code', models.CharField(max_length=40)),
-                ('sqlstate', models.CharField(blank=True, max_length=5)),
-                ('field', models.CharField(blank=True, max_length=200)),
-                ('error', models.TextField()),
-                ('stage', models.CharField(max_length=20)),
-                ('attempts', models.SmallIntegerField()),
-                ('received_at', models.DateTimeField()),
-                ('first_failed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('last_failed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('fingerprint', models.CharField(help_text='The cause, for grouping.', max_length=16)),
-                ('project', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='projects.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("event_id", models.UUIDField(null=True, verbose_name="id")),
+                ("name", models.CharField(blank=True, max_length=200)),
+                ("payload", models.BinaryField()),
+                ("code", models.CharField(max_length=40)),
+                ("sqlstate", models.CharField(blank=True, max_length=5)),
+                ("field", models.CharField(blank=True, max_length=200)),
+                ("error", models.TextField()),
+                ("stage", models.CharField(max_length=20)),
+                ("attempts", models.SmallIntegerField()),
+                ("received_at", models.DateTimeField()),
+                (
+                    "first_failed_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                (
+                    "last_failed_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("fingerprint", models.CharField(help_text="The cause, for grouping.", max_length=16)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="projects.project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
-                'indexes': [models.Index(fields=['project', '-id'], name='deadletter_project'), models.Index(fields=['event_id'], name='deadletter_event')],
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(fields=["project", "-id"], name="deadletter_project"),
+                    models.Index(fields=["event_id"], name="deadletter_event"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Ledger',
+            name="Ledger",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('hour', models.DateTimeField()),
-                ('accepted', models.BigIntegerField(db_default=0)),
-                ('stored', models.BigIntegerField(db_default=0)),
-                ('duplicate', models.BigIntegerField(db_default=0)),
-                ('dead', models.BigIntegerField(db_default=0)),
-                ('project', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='projects.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("hour", models.DateTimeField()),
+                ("accepted", models.BigIntegerField(db_default=0)),
+                ("stored", models.BigIntegerField(db_default=0)),
+                ("duplicate", models.BigIntegerField(db_default=0)),
+                ("dead", models.BigIntegerField(db_default=0)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="projects.project",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'ledger',
-                'ordering': ('-hour', 'project'),
-                'constraints': [models.UniqueConstraint(fields=('project', 'hour'), name='ledger_project_hour')],
+                "verbose_name_plural": "ledger",
+                "ordering": ("-hour", "project_id"),
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "hour"), name="ledger_project_hour")
+                ],
             },
         ),
     ]

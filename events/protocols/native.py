@@ -142,4 +142,6 @@ def _parts(body: bytes) -> list[bytes]:
 
 def _not_json(message: str, body: bytes, offset: int) -> Refused:
     line, column = body.count(b"\n", 0, offset) + 1, offset - body.rfind(b"\n", 0, offset)
-    return Refused(400, Code.INVALID_JSON, f"The body is not JSON: {message} at line {line}, column {column}.")
+    return Refused(
+        400, Code.INVALID_JSON, f"The body is not JSON: {message} at line {line}, column {column}."
+    )

@@ -45,7 +45,7 @@ def test_a_secret_is_nowhere_in_the_database(make_project, make_key):
 def test_results_do_not_tell_their_secret_when_printed(make_project, make_key):
     created = make_project()
     key = make_key(created.project)
-    assert created.write_key not in f"{created!r} {created} {created.project.keys.get()!r}"
+    assert created.write_key not in f"{created!r} {created} {list(created.project.keys.all())!r}"
     assert key.secret not in f"{key!r} {key}"
 
 
@@ -118,7 +118,14 @@ def test_a_living_project_is_never_purged(make_project):
         lambda project: ApiKey.objects.update(digest="es_w_secret"),
         lambda project: ApiKey.objects.update(prefix="secret"),
     ],
-    ids=["blank name", "member twice", "unknown role", "unknown kind", "digest is no digest", "foreign prefix"],
+    ids=[
+        "blank name",
+        "member twice",
+        "unknown role",
+        "unknown kind",
+        "digest is no digest",
+        "foreign prefix",
+    ],
 )
 def test_the_database_itself_refuses(make_project, change):
     project, _ = make_project()

@@ -1,12 +1,12 @@
 """`manage.py bootstrap`: the database ready for use, a first admin, a demo project, and `credentials.json`.
 
-Repeatable. What is shown once (password, token, keys) stays in credentials.json. Where that file is lost, new ones
-are made beside the old; where the data are new, the old file is replaced.
+Repeatable. What is shown once (password, token, keys) stays in credentials.json. Where that file is lost, new
+ones are made beside the old; where the data are new, the old file is replaced.
 """
 
 import json
 import secrets
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection, transaction
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.utils import NotSupportedError
 from knox.models import get_token_model
 
@@ -50,7 +51,7 @@ def check_servers() -> None:
     """Errors: CommandError, one line, when a server is away, refuses us or is too old."""
     try:
         connection.ensure_connection()
-        versions.check_postgres(connection.pg_version)
+        versions.check_postgres(cast(DatabaseWrapper, connection).pg_version)
         versions.check_redis(sync_client().info("server"))
     except (versions.TooOld, NotSupportedError) as error:
         raise CommandError(" ".join(str(error).split())) from None
@@ -63,7 +64,8 @@ def check_servers() -> None:
 
 
 def write_credentials() -> None:
-    """Keeps the secrets of the file where they belong to these data; the addresses always follow the settings."""
+    """Keeps the secrets of the file where they belong to these data; the addresses always follow the
+    settings."""
     path = state.places(settings.VAR_DIR).credentials
     known = _read()
     if (

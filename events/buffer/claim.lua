@@ -9,6 +9,13 @@ local epoch = redis.call('GET', KEYS[2])
 local failed = redis.call('EXISTS', KEYS[3])
 local out, events, bytes = {}, 0, 0
 
+-- The group is made here, where maxmemory does not forbid it, and from 0, never `$`: what came before it counts too.
+local probe = redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, '0')
+if type(probe) == 'table' and probe.err then
+  if not string.find(probe.err, 'NOGROUP', 1, true) then return probe end
+  redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
+end
+
 local function fits(fields) -- an entry larger than a whole batch goes alone
   local n, size = tonumber(fields[6]), tonumber(fields[8])
   if #out > 0 and (events + n > wanted_events or bytes + size > wanted_bytes) then return false end

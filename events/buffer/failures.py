@@ -1,0 +1,42 @@
+"""Failed runs, noted here because the database may be what failed."""
+
+import time
+
+import redis
+
+from events.buffer.keys import MAX_SLOTS, failure_key
+
+
+def record_failure(client: redis.Redis, slot: int, *, attempts: int, sqlstate: str, error: str) -> None:
+    key, now = failure_key(slot), str(time.time())
+    pipe = client.pipeline(transaction=False)
+    pipe.hsetnx(key, "first_at", now)
+    pipe.hset(
+        key,
+        mapping={
+            "last_at": now,
+            "attempts": attempts,
+            "sqlstate": sqlstate,
+            "error": error[:500],
+            "healed_at": "",
+        },
+    )
+    pipe.execute()
+
+
+def record_healed(client: redis.Redis, slot: int) -> None:
+    client.hset(failure_key(slot), "healed_at", str(time.time()))
+
+
+def failures(client: redis.Redis) -> dict[int, dict[str, str]]:
+    """Returns each slot's failed run, by slot: first_at, last_at, attempts, sqlstate, error, healed_at ("" while it waits)."""
+    found = {}
+    for slot in range(MAX_SLOTS):
+        fields: dict[bytes, bytes] = client.hgetall(failure_key(slot))  # type: ignore[assignment]
+        if fields:
+            found[slot] = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+    return found
+
+
+def forget_failure(client: redis.Redis, slot: int) -> None:
+    client.delete(failure_key(slot))
