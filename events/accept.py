@@ -28,6 +28,7 @@ class Decision:
     """What became of a request's events: `envelopes` to queue, and for each index an id, a problem or a warning."""
 
     single: bool
+    received_ms: int
     envelopes: list[Envelope] = field(default_factory=list)
     ids: list[str | None] = field(default_factory=list)
     errors: list[Problem] = field(default_factory=list)
@@ -83,7 +84,7 @@ def accept(
         idempotency_key=idempotency_key,
         limits=limits,
     )
-    decision = Decision(single=request.single)
+    decision = Decision(single=request.single, received_ms=int(now.timestamp() * 1000))
     for index, item in enumerate(request.items):
         _decide(decision, index, item, terms)
     return decision

@@ -1,6 +1,7 @@
 """The ingest contract as a DRF view: for WSGI deployments and for the API docs. The ASGI edge answers the same path first."""
 
-import time
+import contextlib
+from collections import Counter
 
 import redis
 from django.http import HttpResponse
@@ -95,16 +96,29 @@ def _ingest(request: Request, query_string: bytes) -> receive.Answer:
         idempotency_key=header("HTTP_IDEMPOTENCY_KEY"),
         limits=limits,
     )
-    if decision.envelopes:
-        rows = receive.encoded(decision)
-        try:
-            pushed = buffer.push(
-                sync_client(), [buffer.unit(grant.project_id, rows, int(time.time() * 1000))]
-            )
-        except redis.RedisError:
-            raise receive.unavailable() from None
-        if pushed.codes[0] != buffer.ACCEPTED_CODE:
-            raise receive.backpressure(pushed.codes[0], pushed)
-        if pushed.ring is not None:
-            ring(pushed.ring)
+    refused = receive.refused_counts(decision)
+    try:
+        if decision.envelopes:
+            rows = receive.encoded(decision)
+            pushed = buffer.push(sync_client(), [buffer.unit(grant.project_id, rows, decision.received_ms)])
+            (outcome,) = pushed.outcomes
+            if not outcome.is_taken:
+                refused[outcome.code] += len(rows)
+                raise receive.backpressure(outcome, pushed)
+            if pushed.ring is not None:
+                ring(pushed.ring)
+    except redis.RedisError:
+        raise receive.unavailable() from None
+    finally:
+        _tally(grant.project_id, decision.received_ms, refused)
     return receive.answer(decision, wanted)
+
+
+def _tally(project_id: int, received_ms: int, refused: Counter[str]) -> None:
+    if not refused:
+        return
+    counts = {
+        (project_id, buffer.hour_of(received_ms), str(code)): events for code, events in refused.items()
+    }
+    with contextlib.suppress(redis.RedisError):  # the queue is away: the client was told all the same
+        buffer.count_rejected(sync_client(), counts)

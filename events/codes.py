@@ -34,9 +34,12 @@ class Code(StrEnum):
     CLOCK_CORRECTED = "clock_corrected"
     SANITIZED = "sanitized"  # what jsonb cannot hold was replaced; the exact bytes are kept in `raw`
     # backpressure
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXCEEDED = "quota_exceeded"
     PROJECT_BACKLOG = "project_backlog"
     QUEUE_FULL = "queue_full"
     TOO_MUCH_IN_FLIGHT = "too_much_in_flight"
     UNAVAILABLE = "unavailable"
     # the store
     DATA_ERROR = "data_error"
+    WORKER_KILLED = "worker_killed"

@@ -1,8 +1,9 @@
 """Drain: one batch of one slot, from the queue into the database."""
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import redis
 from django.conf import settings
@@ -10,10 +11,13 @@ from django.db import connection, transaction
 
 from events import buffer, retry, store
 
+MAX_DEATHS: Final = 2  # after as many, an entry is tried alone; if its worker dies then too, event by event
+TIMEOUTS: Final = ("57014", "25P04")  # the batch was too much for its time: the next one is half as large
+
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What one run did. `outcome`: stored, empty, held (a retry is due later) or busy (another run has the slot)."""
+    """What one run did. `outcome`: stored, empty, held (a retry is due), busy (another run has the slot) or paused."""
 
     outcome: str
     slot: int
@@ -36,21 +40,34 @@ def drain(client: redis.Redis, slot: int, *, attempt: int = 0, last_attempt: boo
     """
     started = time.monotonic()
     try:
-        buffer.silence(client, slot)
-        if attempt == 0 and buffer.is_held(client, slot):
+        begun = buffer.begin(client, slot)
+        if begun.paused:
+            return Drained("paused", slot)
+        if begun.held and attempt == 0:
             return Drained("held", slot)
         with transaction.atomic():
             if not store.take_slot(slot):
                 return Drained("busy", slot)
-            batch = buffer.claim(client, slot)
+            batch = buffer.claim(client, slot, max_events=_wanted_events(begun))
             if not batch.ids:
                 return Drained("empty", slot)
-            stored = store.store(batch, slot=slot, attempt=attempt)
-        buffer.ack(client, batch.ids)
+            stored = _store(client, batch, slot, attempt, may_bury_all=begun.may_bury_all)
+        dead = stored.dead.total()
+        buffer.ack(
+            client, slot, batch.ids, events=batch.events, dead=dead, dead_projects=stored.dead_projects
+        )
         if batch.failed_before:
             buffer.release(client, slot)
             buffer.record_healed(client, slot)
+    except store.TooManyFailures as error:
+        with contextlib.suppress(redis.RedisError):
+            buffer.give_up(client, slot)
+        buffer.pause(client, str(error))
+        return Drained("paused", slot)
     except Exception as error:
+        # Caught, so no worker died at this batch; it stays with its slot.
+        with contextlib.suppress(redis.RedisError):
+            buffer.give_up(client, slot)
         meaning = retry.classify(error)
         if not isinstance(meaning, retry.Transient):
             raise
@@ -62,10 +79,33 @@ def drain(client: redis.Redis, slot: int, *, attempt: int = 0, last_attempt: boo
         claimed=batch.events,
         stored=stored.stored.total(),
         duplicate=stored.duplicates,
-        dead=stored.dead.total(),
+        dead=dead,
         seconds=round(time.monotonic() - started, 4),
         more=batch.more,
     )
+
+
+def _store(
+    client: redis.Redis, batch: buffer.Claimed, slot: int, attempt: int, *, may_bury_all: bool
+) -> store.Stored:
+    if batch.deaths <= MAX_DEATHS:
+        return store.store(batch, slot=slot, attempt=attempt, may_bury_all=may_bury_all)
+    (entry_id,) = batch.ids
+    killers = buffer.killers(client, slot, entry_id)
+    stored = store.store_singly(
+        batch,
+        slot=slot,
+        killers=killers,
+        mark=lambda place: buffer.mark_event(client, slot, entry_id, place),
+        attempt=attempt,
+    )
+    buffer.unmark(client, slot, entry_id)
+    return stored
+
+
+def _wanted_events(begun: buffer.Begun) -> int:
+    halvings = begun.attempts if begun.sqlstate in TIMEOUTS else 0
+    return max(1, settings.EVENTS_BATCH_SIZE >> halvings)
 
 
 def _hold(client: redis.Redis, slot: int, attempt: int, last_attempt: bool, meaning: retry.Transient) -> None:
@@ -74,10 +114,8 @@ def _hold(client: redis.Redis, slot: int, attempt: int, last_attempt: bool, mean
     wait = retry.backoff_seconds(
         attempt + 1, base=settings.EVENTS_RETRY_BASE_SECONDS, cap=settings.EVENTS_RETRY_CAP_SECONDS
     )
-    try:
+    with contextlib.suppress(redis.RedisError):  # the queue itself may be away: then nothing can be claimed
         buffer.hold(client, slot, seconds=None if last_attempt else wait + 2)
         buffer.record_failure(
             client, slot, attempts=attempt + 1, sqlstate=meaning.sqlstate, error=meaning.detail
         )
-    except redis.RedisError:
-        pass  # the queue itself is away: nothing can be claimed either

@@ -1,17 +1,17 @@
 """The edge: a plain ASGI callable for the ingest URLs, in front of Django."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import redis
 
-from events import buffer, receive
+from events import receive
 from events.codes import Code
 from events.envelope import Refused
 from events.group_commit import GroupCommit
 from events.limits import Limits
+from events.tally import Tally
 from eventsite.valkey import async_client
 from projects.authentication import KeyCache, KeyRefused, KeyStoreUnavailable, secret_from
 
@@ -103,20 +103,25 @@ class Edge:
             idempotency_key=headers.get(b"idempotency-key"),
             limits=self._limits,
         )
+        for code, events in receive.refused_counts(decision).items():
+            self._tally.add(project_id, decision.received_ms, code, events)
         if decision.envelopes:
             rows = receive.encoded(decision)
             reservation.add(sum(map(len, rows)))
             try:
-                code, pushed = await self._group.push(project_id, rows, int(time.time() * 1000))
+                outcome, pushed = await self._group.push(project_id, rows, decision.received_ms)
             except (redis.RedisError, OSError):
                 raise receive.unavailable() from None
-            if code != buffer.ACCEPTED_CODE:
-                raise receive.backpressure(code, pushed)
+            if not outcome.is_taken:
+                self._tally.add(project_id, decision.received_ms, outcome.code, len(rows))
+                raise receive.backpressure(outcome, pushed)
         return receive.answer(decision, wanted)
 
     def _start(self) -> KeyCache:
         """At the first request, for clients belong to the running loop."""
-        self._group = GroupCommit(async_client(), self._ring)
+        client = async_client()
+        self._group = GroupCommit(client, self._ring)
+        self._tally = Tally(client)
         self._keys = KeyCache()
         return self._keys
 

@@ -12,12 +12,15 @@ from events import buffer
 MAX_FLUSH_BYTES = 4_000_000  # one push: Valkey runs it alone, and its socket has a second
 
 
+Settled = tuple[buffer.Outcome, buffer.Pushed]
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A unit to be pushed, and a future for each request in it (one for all needs a shield, which costs more)."""
 
     unit: buffer.Unit
-    done: list[asyncio.Future[tuple[int, buffer.Pushed]]]
+    done: list[asyncio.Future[Settled]]
 
 
 class GroupCommit:
@@ -33,24 +36,24 @@ class GroupCommit:
         self._flusher: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def push(self, project_id: int, rows: list[bytes], received_ms: int) -> tuple[int, buffer.Pushed]:
-        """Takes encoded envelopes of one request; returns 202, 429 or 503 with the queue's state. All of them or none.
+    async def push(self, project_id: int, rows: list[bytes], received_ms: int) -> Settled:
+        """Takes encoded envelopes of one request; returns what became of them, all or none, and the queue's state.
 
-        Durable on return: with 202, all. Raises redis.RedisError when Valkey did not confirm: then nothing is known.
+        Durable on return: all, when they were taken. Raises redis.RedisError when Valkey did not confirm: then nothing is known.
         """
         done = self._loop.create_future()
         self._join(project_id, rows, received_ms, done)
         if self._flusher is None:
             self._flusher = self._loop.create_task(self._flush())
-        outcome: tuple[int, buffer.Pushed] = await done
-        return outcome
+        settled: Settled = await done
+        return settled
 
     def _join(
         self,
         project_id: int,
         rows: list[bytes],
         received_ms: int,
-        done: asyncio.Future[tuple[int, buffer.Pushed]],
+        done: asyncio.Future[Settled],
     ) -> None:
         place = project_id, buffer.hour_of(received_ms)
         waiting = self._open.get(place)
@@ -79,11 +82,22 @@ class GroupCommit:
                     _settle(waiting.done, error)
                 self._waiting, self._open = [], {}
                 break
-            for waiting, code in zip(batch, pushed.codes, strict=True):
-                _settle(waiting.done, (code, pushed))
+            for waiting, outcome in zip(batch, pushed.outcomes, strict=True):
+                if outcome.is_taken or len(waiting.done) == 1:
+                    _settle(waiting.done, (outcome, pushed))
+                else:
+                    self._part(waiting)
             if pushed.ring is not None:
                 self._loop.run_in_executor(None, self._ring, pushed.ring)
         self._flusher = None
+
+    def _part(self, waiting: _Waiting) -> None:
+        """Requests that were refused together may fit one by one: a quota is exact, whoever shared a push."""
+        (entry,) = waiting.unit.entries
+        for row, done in zip(entry.rows, waiting.done, strict=True):
+            self._waiting.append(
+                _Waiting(buffer.unit(waiting.unit.project_id, [row], entry.first_ms), [done])
+            )
 
     def _take(self) -> list[_Waiting]:
         size = 0
@@ -98,9 +112,7 @@ class GroupCommit:
         return batch
 
 
-def _settle(
-    futures: list[asyncio.Future[tuple[int, buffer.Pushed]]], outcome: tuple[int, buffer.Pushed] | Exception
-) -> None:
+def _settle(futures: list[asyncio.Future[Settled]], outcome: Settled | Exception) -> None:
     for future in futures:
         if future.done():  # its request went away
             continue

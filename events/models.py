@@ -129,6 +129,18 @@ class Ledger(models.Model):
     stored = models.BigIntegerField(db_default=0)
     duplicate = models.BigIntegerField(db_default=0)
     dead = models.BigIntegerField(db_default=0)
+    discarded = models.BigIntegerField(db_default=0, help_text="Taken out of the queue by a person.")
+    replayed = models.BigIntegerField(
+        db_default=0, help_text="Dead letters sent again; counted as accepted too."
+    )
+    rejected = models.JSONField(
+        db_default=models.Value({}, models.JSONField()),
+        help_text="Events refused, by code; the client was told.",
+    )
+    set_back = models.BigIntegerField(
+        db_default=0,
+        help_text="By how much the queue's count went backwards: a Valkey that lost its last seconds.",
+    )
 
     class Meta:
         verbose_name_plural = "ledger"
@@ -137,3 +149,20 @@ class Ledger(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project_id} {self.hour:%Y-%m-%d %H}h"
+
+
+class QueueState(models.Model):
+    """How far the queue had come when the tick last looked. One row; a queue that is behind it lost its last seconds."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    epoch = models.UUIDField(null=True)
+    last_ms = models.BigIntegerField(db_default=0)
+    last_seq = models.BigIntegerField(db_default=0)
+    copied_at = models.DateTimeField()
+    set_back_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=models.Q(id=1), name="queuestate_one_row"),)
+
+    def __str__(self) -> str:
+        return f"{self.epoch} {self.last_ms}-{self.last_seq}"

@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -132,6 +133,11 @@ def _gunzip(body: bytes, limits: Limits) -> bytes:
     return b"".join(parts)
 
 
+def refused_counts(decision: Decision) -> Counter[str]:
+    """Returns how many of a request's events were refused, by code."""
+    return Counter(problem.code for problem in decision.errors)
+
+
 def encoded(decision: Decision) -> list[bytes]:
     return [msgspec.json.encode(envelope) for envelope in decision.envelopes]
 
@@ -171,14 +177,33 @@ def refusal(error: Refused | KeyRefused | KeyStoreUnavailable) -> Answer:
     return Answer(error.status, _encode(_error(error.code, str(error))), retry_after)
 
 
-def backpressure(code: int, pushed: buffer.Pushed) -> Refused:
-    """What a unit's 429 or 503 means to its client."""
-    wait = buffer.retry_after_seconds(pushed.events, pushed.drained_per_second, random.random())  # noqa: S311
-    if code == buffer.PROJECT_BACKLOG_CODE:
-        detail = "This project holds its share of the queue. Nothing of this request was taken; send it again later."
-        return Refused(429, Code.PROJECT_BACKLOG, detail, retry_after=wait)
-    detail = "The queue is full. Nothing of this request was taken; send it again later."
-    return Refused(503, Code.QUEUE_FULL, detail, retry_after=wait)
+_BACKPRESSURE: dict[str, tuple[int, Code, str]] = {
+    "queue_full": (503, Code.QUEUE_FULL, "The queue is full."),
+    "project_backlog": (429, Code.PROJECT_BACKLOG, "This project holds its share of the queue."),
+    "rate_limited": (
+        429,
+        Code.RATE_LIMITED,
+        "This project sends more events a second than its quota allows.",
+    ),
+    "quota_exceeded": (
+        429,
+        Code.QUOTA_EXCEEDED,
+        "This project has sent its quota of events for this UTC day.",
+    ),
+}
+
+
+def backpressure(outcome: buffer.Outcome, pushed: buffer.Pushed) -> Refused:
+    """What it means to a client that its unit was not taken."""
+    jitter = random.random()  # noqa: S311
+    if outcome.wait_seconds:
+        wait = buffer.retry_after_seconds(outcome.wait_seconds, 1.0, jitter)
+    else:
+        wait = buffer.retry_after_seconds(pushed.events, pushed.drained_per_second, jitter)
+    status, code, reason = _BACKPRESSURE[outcome.code]
+    return Refused(
+        status, code, f"{reason} Nothing of this request was taken; send it again later.", retry_after=wait
+    )
 
 
 def unavailable() -> Refused:

@@ -1,26 +1,39 @@
 """Store: one transaction that holds the rows, the dead letters and the counts of what really happened."""
 
 import hashlib
+import re
 from collections import Counter
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-import msgspec
 from django.db import connection, transaction
 
 from events import retry
 from events.buffer import Claimed
 from events.codes import Code
-from events.envelope import Envelope, decode, split
+from events.envelope import split
 from events.models import Batch, DeadLetter
 
 SLOT_LOCK: Final = 0x45530001  # pg_advisory_xact_lock(class, slot)
 DEDUP_LOCK: Final = 0x45530002
 TRANSACTION_SECONDS: Final = 15  # fences a worker that froze while it held its slot
+BREAKER_EVENTS: Final = 500  # half of the last 1,000
+# An envelope is encoded in this order, so the first match is the event's own.
+_LABEL: Final = {
+    "project_id": re.compile(rb'"project_id":(\d{1,18})[,}]'),
+    "event_id": re.compile(rb'"event_id":"([0-9a-f-]{36})"'),
+    "name": re.compile(rb'"name":"([^"\\]*)'),
+    "received_at": re.compile(rb'"received_at":"([0-9T:.Z-]{27})"'),
+}
 MIDNIGHT_MARGIN: Final = timedelta(minutes=10)
 
 Hour = tuple[int, datetime]  # of one project; the hour of receipt
+
+
+class TooManyFailures(Exception):
+    """Half of a thousand events failed as data, in several projects: the code is wrong, not the data."""
 
 
 @dataclass(slots=True)
@@ -31,6 +44,10 @@ class Stored:
     stored: Counter[Hour] = field(default_factory=Counter)
     dead: Counter[Hour] = field(default_factory=Counter)
     days: set[date] = field(default_factory=set)
+
+    @property
+    def dead_projects(self) -> set[int]:
+        return {project_id for project_id, _ in self.dead}
 
     @property
     def duplicates(self) -> int:
@@ -52,23 +69,42 @@ def take_slot(slot: int) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def store(batch: Claimed, *, slot: int, attempt: int = 0) -> Stored:
+def store(batch: Claimed, *, slot: int, attempt: int = 0, may_bury_all: bool = False) -> Stored:
     """Takes a claimed batch inside the transaction that holds its slot, returns what it did.
 
     Durable once that transaction commits: rows, dead letters, counts, and the mark that these entries were stored.
     A crash before leaves nothing; after it, a redelivered entry is known by its mark and only acked.
-    Raises what the database raises for infrastructure errors; bad rows are buried, not raised.
+    Raises what the database raises for infrastructure errors, and TooManyFailures; a bad row is buried, not raised.
     """
     batch_id, fresh = _enter(batch)
-    result = Stored()
     payloads = [
         payload for entry_id, payload in zip(batch.ids, batch.payloads, strict=True) if entry_id in fresh
     ]
-    if not payloads:
-        return result
-    _insert(payloads, batch, batch_id, attempt, result)
-    _close(batch_id, slot, attempt, result)
-    return result
+    work = _Work(batch, batch_id, slot, attempt, may_bury_all)
+    if payloads:
+        work.insert(payloads)
+        work.close()
+    return work.result
+
+
+def store_singly(
+    batch: Claimed, *, slot: int, killers: Container[int], mark: Callable[[int], None], attempt: int = 0
+) -> Stored:
+    """Like `store`, for an entry that workers died at: each event on its own, its place marked before.
+
+    Events at the places in `killers` are buried unparsed. A crash leaves nothing but the mark.
+    """
+    batch_id, fresh = _enter(batch)
+    work = _Work(batch, batch_id, slot, attempt, may_bury_all=True)
+    if fresh:
+        for place, row in enumerate(_rows(batch.payloads)):
+            if place in killers:
+                work.bury(row, Code.WORKER_KILLED, "A worker died each time it came to this event.")
+            else:
+                mark(place)
+                work.insert([row])
+        work.close()
+    return work.result
 
 
 def _enter(batch: Claimed) -> tuple[int, set[str]]:
@@ -123,90 +159,6 @@ FROM stored GROUP BY 1, 2
 """
 
 
-def _insert(payloads: list[bytes], batch: Claimed, batch_id: int, attempt: int, result: Stored) -> None:
-    try:
-        with transaction.atomic():
-            _insert_rows(payloads, batch, batch_id, result)
-    except Exception as error:
-        meaning = retry.classify(error)
-        if not isinstance(meaning, retry.BadData):
-            raise
-        _bisect(
-            [bytes(row) for payload in payloads for row in split(b"[" + payload + b"]")],
-            batch,
-            batch_id,
-            attempt,
-            result,
-            meaning,
-        )
-
-
-def _bisect(
-    rows: list[bytes], batch: Claimed, batch_id: int, attempt: int, result: Stored, meaning: retry.BadData
-) -> None:
-    """The rows were refused: store each half that is taken, and bury what alone is refused, in the same transaction."""
-    if len(rows) == 1:
-        _bury(rows[0], attempt, result, meaning)
-        return
-    for half in retry.halves(rows):
-        try:
-            with transaction.atomic():
-                _insert_rows(half, batch, batch_id, result)
-        except Exception as error:
-            half_meaning = retry.classify(error)
-            if not isinstance(half_meaning, retry.BadData):
-                raise
-            _bisect(half, batch, batch_id, attempt, result, half_meaning)
-
-
-def _insert_rows(rows: list[bytes], batch: Claimed, batch_id: int, result: Stored) -> None:
-    first_day, last_day = _midnight(batch.first_ms), _midnight(batch.last_ms)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            INSERT_ROWS,
-            {
-                "rows": "[" + b",".join(rows).decode() + "]",
-                "batch_id": batch_id,
-                "dedup_from": first_day - timedelta(days=1),
-                "dedup_until": last_day + timedelta(days=2),
-            },
-        )
-        counted = cursor.fetchall()
-    for project_id, hour, count, days in counted:
-        if days is None:
-            result.received[project_id, hour] += count
-        else:
-            result.stored[project_id, hour] += count
-            result.days.update(days)
-
-
-def _bury(row: bytes, attempt: int, result: Stored, meaning: retry.BadData) -> None:
-    try:
-        envelope: Envelope | None = decode(row)
-    except msgspec.MsgspecError:
-        envelope = None
-    received_at = datetime.fromisoformat(envelope.received_at) if envelope else datetime.now(UTC)
-    DeadLetter.objects.create(
-        project_id=envelope.project_id if envelope else None,
-        event_id=envelope.event_id if envelope else None,
-        name=envelope.name[:200] if envelope else "",
-        payload=row,
-        code=Code.DATA_ERROR,
-        sqlstate=meaning.sqlstate,
-        field=meaning.field or "",
-        error=meaning.detail,
-        stage="store",
-        attempts=attempt + 1,
-        received_at=received_at,
-        fingerprint=hashlib.sha256(
-            f"{Code.DATA_ERROR}:{meaning.sqlstate}:{meaning.field}".encode()
-        ).hexdigest()[:16],
-    )
-    hour = ((envelope.project_id if envelope else 0), received_at.replace(minute=0, second=0, microsecond=0))
-    result.received[hour] += 1
-    result.dead[hour] += 1
-
-
 # Last in the transaction and sorted: the ledger's rows are the ones that concurrent batches share.
 COUNT: Final = """
 INSERT INTO events_ledger (project_id, hour, accepted, stored, duplicate, dead)
@@ -217,27 +169,125 @@ ON CONFLICT (project_id, hour) DO UPDATE SET stored = events_ledger.stored + exc
 """
 
 
-def _close(batch_id: int, slot: int, attempt: int, result: Stored) -> None:
-    Batch.objects.create(
-        id=batch_id,
-        slot=slot,
-        attempts=attempt + 1,
-        events=result.received.total(),
-        stored=result.stored.total(),
-        duplicate=result.duplicates,
-        dead=result.dead.total(),
-        days=sorted(result.days),
+@dataclass(slots=True)
+class _Work:
+    """One transaction's work on one batch."""
+
+    batch: Claimed
+    batch_id: int
+    slot: int
+    attempt: int
+    may_bury_all: bool
+    result: Stored = field(default_factory=Stored)
+
+    def insert(self, payloads: list[bytes]) -> None:
+        """Stores what is taken and buries, by bisection, what alone is refused."""
+        try:
+            with transaction.atomic():
+                self._insert_rows(payloads)
+        except Exception as error:
+            meaning = retry.classify(error)
+            if not isinstance(meaning, retry.BadData):
+                raise
+            rows = _rows(payloads)
+            if len(rows) == 1:
+                self.bury(rows[0], Code.DATA_ERROR, meaning.detail, meaning)
+                return
+            for half in retry.halves(rows):
+                self.insert(half)
+
+    def bury(self, row: bytes, code: Code, detail: str, meaning: retry.BadData | None = None) -> None:
+        """Writes the dead letter of one event; its envelope is kept as it is, parsed only as far as its label goes."""
+        label = _label(row)
+        sqlstate, field_name = (meaning.sqlstate, meaning.field or "") if meaning else ("", "")
+        DeadLetter.objects.create(
+            project_id=label.project_id,
+            event_id=label.event_id,
+            name=label.name,
+            payload=row,
+            code=code,
+            sqlstate=sqlstate,
+            field=field_name,
+            error=detail,
+            stage="store",
+            attempts=self.attempt + 1,
+            received_at=label.received_at,
+            fingerprint=hashlib.sha256(f"{code}:{sqlstate}:{field_name}".encode()).hexdigest()[:16],
+        )
+        hour = label.project_id or 0, label.received_at.replace(minute=0, second=0, microsecond=0)
+        self.result.received[hour] += 1
+        self.result.dead[hour] += 1
+        several = len(self.result.dead_projects) > 1
+        if several and not self.may_bury_all and self.result.dead.total() >= BREAKER_EVENTS:
+            raise TooManyFailures(f"{self.result.dead.total()} events of one batch failed as data: {detail}")
+
+    def close(self) -> None:
+        """Writes the batch row and the ledger's counts."""
+        result = self.result
+        Batch.objects.create(
+            id=self.batch_id,
+            slot=self.slot,
+            attempts=self.attempt + 1,
+            events=result.received.total(),
+            stored=result.stored.total(),
+            duplicate=result.duplicates,
+            dead=result.dead.total(),
+            days=sorted(result.days),
+        )
+        hours = sorted(result.received)
+        counts: list[list[Any]] = [
+            [project_id for project_id, _ in hours],
+            [hour for _, hour in hours],
+            [result.stored[hour] for hour in hours],
+            [result.received[hour] - result.stored[hour] - result.dead[hour] for hour in hours],
+            [result.dead[hour] for hour in hours],
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(COUNT, counts)
+
+    def _insert_rows(self, rows: list[bytes]) -> None:
+        values: dict[str, Any] = {
+            "rows": "[" + b",".join(rows).decode() + "]",
+            "batch_id": self.batch_id,
+            "dedup_from": _midnight(self.batch.first_ms) - timedelta(days=1),
+            "dedup_until": _midnight(self.batch.last_ms) + timedelta(days=2),
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(INSERT_ROWS, values)
+            counted = cursor.fetchall()
+        for project_id, hour, count, days in counted:
+            if days is None:
+                self.result.received[project_id, hour] += count
+            else:
+                self.result.stored[project_id, hour] += count
+                self.result.days.update(days)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    project_id: int | None
+    event_id: str | None
+    name: str
+    received_at: datetime
+
+
+def _label(row: bytes) -> _Label:
+    """What a dead letter is found by, read without decoding the event, which may be what kills."""
+    found = {
+        name: match[1].decode(errors="replace")
+        for name, form in _LABEL.items()
+        if (match := form.search(row))
+    }
+    return _Label(
+        int(found["project_id"]) if "project_id" in found else None,
+        found.get("event_id"),
+        found.get("name", "")[:200],
+        datetime.fromisoformat(found["received_at"]) if "received_at" in found else datetime.now(UTC),
     )
-    hours = sorted(result.received)
-    counts: list[list[Any]] = [
-        [project_id for project_id, _ in hours],
-        [hour for _, hour in hours],
-        [result.stored[hour] for hour in hours],
-        [result.received[hour] - result.stored[hour] - result.dead[hour] for hour in hours],
-        [result.dead[hour] for hour in hours],
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT, counts)
+
+
+def _rows(payloads: list[bytes]) -> list[bytes]:
+    return [bytes(row) for payload in payloads for row in split(b"[" + payload + b"]")]
 
 
 def _moment(ms: int) -> datetime:

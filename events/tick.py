@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import redis
@@ -10,9 +10,9 @@ from django import db
 from django.conf import settings
 from django.db import connection
 
-from events import buffer
+from events import buffer, ledger
 from events.models import DrainFailure, Inbox
-from projects import keyring
+from projects import keyring, quotas
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,9 @@ def tick(client: redis.Redis) -> Ticked:
         return Ticked([], database_answers=False)
     try:
         copy_failures(client)
-        copy_accepted(client)
+        ledger.copy(client)
         keyring.rebuild(client)
+        quotas.rebuild(client)
         prune_inbox(client)
     except db.Error:
         log.warning("the database went away during a tick")
@@ -68,28 +69,6 @@ def copy_failures(client: redis.Redis) -> None:
         )
         if healed:
             buffer.forget_failure(client, slot)
-
-
-COPY_ACCEPTED: Final = """
-INSERT INTO events_ledger (project_id, hour, accepted)
-SELECT p, h, n FROM unnest(%s::bigint[], %s::timestamptz[], %s::bigint[]) AS c(p, h, n) ORDER BY p, h
-ON CONFLICT (project_id, hour) DO UPDATE SET accepted = excluded.accepted WHERE events_ledger.accepted < excluded.accepted
-"""
-
-
-def copy_accepted(client: redis.Redis) -> None:
-    """Brings what the push script counted into the ledger; counts of hours long over are dropped from Valkey then."""
-    counts = buffer.accepted_counts(client)
-    if not counts:
-        return
-    places = sorted(counts)
-    hours = [datetime.fromtimestamp(hour * 3600, UTC) for _, hour in places]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            COPY_ACCEPTED, [[project for project, _ in places], hours, [counts[place] for place in places]]
-        )
-    over = datetime.now(UTC) - timedelta(hours=2)
-    buffer.forget_accepted(client, (place for place, hour in zip(places, hours, strict=True) if hour < over))
 
 
 def prune_inbox(client: redis.Redis) -> None:

@@ -41,6 +41,9 @@ POSTGRES_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
+    # A statement that fails holds a whole batch of payloads, and an error's detail the row that was refused.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "cluster_name": "eventsite",
 }
 

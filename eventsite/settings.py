@@ -22,6 +22,12 @@ env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
 positive = validate.Range(min=1)
 
+
+def address(name: str, pattern: str, example: str) -> str:
+    """Returns a variable that must begin like `pattern`, or "" where it is not set: the default is computed then."""
+    return env.str(name, "", validate=validate.Regexp(f"$|{pattern}", error=f"Must be like {example}."))
+
+
 try:
     # --- where it runs -----------------------------------------------------------------------------------
     VAR_DIR: Path = Path(env.str("EVENTSITE_VAR", "") or BASE_DIR / "var").absolute()
@@ -30,9 +36,13 @@ try:
     FLOWER_PORT: int = env.int("FLOWER_PORT", 5555, validate=validate.Range(min=1, max=65535))
     WEB_WORKERS: int = env.int("WEB_WORKERS", 1, validate=positive)
     _reachable_host = "127.0.0.1" if HOST in {"0.0.0.0", "::", ""} else HOST  # noqa: S104
-    PUBLIC_URL: str = env.str("PUBLIC_URL", f"http://{_reachable_host}:{PORT}").rstrip("/")
-    DATABASE_URL: str = env.str("DATABASE_URL", "") or embedded.urls(VAR_DIR).database_url
-    REDIS_URL: str = env.str("REDIS_URL", "") or embedded.urls(VAR_DIR).redis_url
+    _host_in_url = f"[{_reachable_host}]" if ":" in _reachable_host else _reachable_host
+    PUBLIC_URL: str = address("PUBLIC_URL", r"https?://[^/?#\s]+/?$", "https://events.example.com")
+    PUBLIC_URL = PUBLIC_URL.rstrip("/") or f"http://{_host_in_url}:{PORT}"
+    DATABASE_URL: str = address("DATABASE_URL", "postgres(ql)?://", "postgresql://user:password@host/name")
+    DATABASE_URL = DATABASE_URL or embedded.urls(VAR_DIR).database_url
+    REDIS_URL: str = address("REDIS_URL", "(rediss?|unix)://", "redis://:password@host:6379/0")
+    REDIS_URL = REDIS_URL or embedded.urls(VAR_DIR).redis_url
     DATABASE_CONN_MAX_AGE: int = env.int("DATABASE_CONN_MAX_AGE", 0, validate=validate.Range(min=0))
     SECRET_KEY: str = env.str("SECRET_KEY", "") or embedded.secret_key(VAR_DIR)
     DEBUG: bool = env.bool("DEBUG", False)
@@ -67,6 +77,11 @@ try:
     EVENTS_QUEUE_MAX_EVENTS: int = env.int("EVENTS_QUEUE_MAX_EVENTS", 600_000, validate=positive)
     EVENTS_QUEUE_MAX_BYTES: int = env.int("EVENTS_QUEUE_MAX_BYTES", 240_000_000, validate=positive)
 
+    # A project's quota where it has none of its own; 0: without limit. The burst is the rate where it is 0.
+    EVENTS_QUOTA_PER_SECOND: int = env.int("EVENTS_QUOTA_PER_SECOND", 0, validate=validate.Range(min=0))
+    EVENTS_QUOTA_BURST: int = env.int("EVENTS_QUOTA_BURST", 0, validate=validate.Range(min=0))
+    EVENTS_QUOTA_PER_DAY: int = env.int("EVENTS_QUOTA_PER_DAY", 0, validate=validate.Range(min=0))
+
     # --- drain and store -------------------------------------------------------------------------------------
     EVENTS_BATCH_SIZE: int = env.int("EVENTS_BATCH_SIZE", 1_000, validate=validate.Range(min=1, max=50_000))
     EVENTS_BATCH_MAX_BYTES: int = env.int(
@@ -88,7 +103,7 @@ except (EnvError, StateError) as error:
 _public = urlsplit(PUBLIC_URL)
 ALLOWED_HOSTS = sorted(
     {_public.hostname or "localhost", "localhost", "127.0.0.1", "[::1]"}
-    | ({socket.gethostname()} if _reachable_host != HOST else {HOST})
+    | ({socket.gethostname()} if _reachable_host != HOST else {_host_in_url})
 )
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
@@ -154,6 +169,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = "eventsite.formats"  # times with seconds and zone
 X_FRAME_OPTIONS = "DENY"
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"  # a new key is shown by a message: never in the database
 SECURE_REFERRER_POLICY = "same-origin"

@@ -134,7 +134,9 @@ def read_secrets(found: Places) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except PermissionError:
-        raise StateError(f"{found.secrets} belongs to another user: start as that user or as root.") from None
+        raise StateError(
+            f"{found.secrets} cannot be read by this user: start as its owner or as root."
+        ) from None
     return secrets
 
 

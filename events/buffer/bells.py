@@ -1,14 +1,51 @@
 """Bells and holds: which slot to wake, and which to leave alone."""
 
+from dataclasses import dataclass
+
 import redis
 from django.conf import settings
 
-from events.buffer.keys import DRAIN_LIST, PROGRESS, STREAM, bell, hold_key, now_ms
+from events.buffer.keys import (
+    BURY_LEAVE,
+    DRAIN_LIST,
+    PAUSED,
+    PROGRESS,
+    STREAM,
+    bell,
+    failure_key,
+    hold_key,
+    now_ms,
+)
 
 
-def silence(client: redis.Redis, slot: int) -> None:
-    """A drain starts: the next push rings again. Before the claim, or a wake-up would be lost."""
-    client.delete(bell(slot))
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """How a slot stands when its run begins; `attempts` and `sqlstate` of a failure that is not healed yet."""
+
+    held: bool
+    paused: bool
+    may_bury_all: bool
+    attempts: int
+    sqlstate: str
+
+
+def begin(client: redis.Redis, slot: int) -> Begun:
+    """A run starts: the next push rings again. Before the claim, or a wake-up would be lost."""
+    pipe = client.pipeline(transaction=False)
+    pipe.delete(bell(slot))
+    pipe.exists(hold_key(slot))
+    pipe.exists(PAUSED)
+    pipe.exists(BURY_LEAVE)
+    pipe.hmget(failure_key(slot), ["attempts", "sqlstate", "healed_at"])
+    _, held, paused, may_bury_all, (attempts, sqlstate, healed_at) = pipe.execute()
+    failing = attempts is not None and not healed_at
+    return Begun(
+        bool(held),
+        bool(paused),
+        bool(may_bury_all),
+        int(attempts) if failing else 0,
+        sqlstate.decode() if failing else "",
+    )
 
 
 def hold(client: redis.Redis, slot: int, *, seconds: int | None) -> None:
@@ -33,7 +70,8 @@ def slots_to_ring(client: redis.Redis, *, idle_seconds: float = 2.0) -> list[int
     pipe.xlen(STREAM)
     pipe.llen(DRAIN_LIST)
     pipe.get(PROGRESS)
-    waiting, messages, progress = pipe.execute()
-    if not waiting or messages or now_ms() - int(progress or 0) < idle_seconds * 1000:
+    pipe.exists(PAUSED)
+    waiting, messages, progress, paused = pipe.execute()
+    if not waiting or messages or paused or now_ms() - int(progress or 0) < idle_seconds * 1000:
         return []
     return [slot for slot in range(settings.EVENTS_DRAIN_SLOTS) if not is_held(client, slot)]

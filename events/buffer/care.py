@@ -7,7 +7,7 @@ from typing import Any
 import redis
 from django.conf import settings
 
-from events.buffer.keys import ACCEPTED, DEPTH, GROUP, STREAM, consumer, now_ms, run
+from events.buffer.keys import ACCEPTED, DEPTH, GROUP, REJECTED, STREAM, consumer, now_ms, run
 
 
 def measure_rate(client: redis.Redis) -> float:
@@ -26,9 +26,9 @@ def measure_rate(client: redis.Redis) -> float:
     return float(rate or 0)
 
 
-def heal_counters(client: redis.Redis) -> None:
-    """An empty stream holds nothing: counters that say otherwise (a restored dump) are set right."""
-    run(client, "heal", [STREAM, DEPTH], [])
+def heal_counters(client: redis.Redis) -> bool:
+    """Counts anew where the counters disagree with the stream (a restored dump); returns whether they did."""
+    return bool(run(client, "heal", [STREAM, DEPTH], []))
 
 
 def adopt_orphans(client: redis.Redis) -> int:
@@ -61,10 +61,26 @@ def accepted_counts(client: redis.Redis) -> dict[tuple[int, int], int]:
     return counts
 
 
+def queued_counts(client: redis.Redis) -> dict[tuple[int, int], int]:
+    """Returns events held now by (project id, hour of receipt since the epoch)."""
+    counts = {}
+    counters: dict[bytes, bytes] = client.hgetall(DEPTH)  # type: ignore[assignment]
+    for name, value in counters.items():
+        if name.startswith(b"q:"):
+            _, project_id, hour = name.decode().split(":")
+            counts[int(project_id), int(hour)] = int(value)
+    return counts
+
+
 def forget_accepted(client: redis.Redis, counted: Iterable[tuple[int, int]]) -> None:
     """Drops counts of hours that are over and copied."""
     if names := [f"{project_id}:{hour}" for project_id, hour in counted]:
         client.hdel(ACCEPTED, *names)
+
+
+def forget_rejected(client: redis.Redis, counted: Iterable[tuple[int, int, str]]) -> None:
+    if names := [f"{project_id}:{hour}:{code}" for project_id, hour, code in counted]:
+        client.hdel(REJECTED, *names)
 
 
 def oldest_entry_ms(client: redis.Redis) -> int:

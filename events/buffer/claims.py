@@ -1,14 +1,31 @@
 """Claim and ack: a slot's batch out of the stream, and its end."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 from django.conf import settings
 
-from events.buffer.keys import DEPTH, EPOCH, GROUP, PROGRESS, STREAM, consumer, failure_key, now_ms, run
+from events.buffer.keys import (
+    BURY_LEAVE,
+    CRASHES,
+    DEPTH,
+    EPOCH,
+    GROUP,
+    KILLERS,
+    PAUSED,
+    PROGRESS,
+    STREAM,
+    WINDOW,
+    consumer,
+    failure_key,
+    now_ms,
+    row_key,
+    run,
+    work_key,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +41,7 @@ class Claimed:
     redelivered: bool = False
     more: bool = False
     failed_before: bool = False
+    deaths: int = 0
 
 
 def claim(
@@ -36,9 +54,11 @@ def claim(
         max_events or settings.EVENTS_BATCH_SIZE,
         max_bytes or settings.EVENTS_BATCH_MAX_BYTES,
         str(uuid.uuid4()),
+        now_ms(),
     ]
-    reply = run(client, "claim", [STREAM, EPOCH, failure_key(slot)], args)
-    epoch, redelivered, more, failed, entries = reply
+    keys = [STREAM, EPOCH, failure_key(slot), work_key(slot), CRASHES, PAUSED]
+    reply = run(client, "claim", keys, args)
+    epoch, redelivered, more, failed, deaths, entries = reply
     read = [_fields(entry) for entry in entries]
     return Claimed(
         epoch=epoch.decode(),
@@ -50,12 +70,55 @@ def claim(
         redelivered=bool(redelivered),
         more=bool(more),
         failed_before=bool(failed),
+        deaths=int(deaths),
     )
 
 
-def ack(client: redis.Redis, ids: Iterable[str]) -> int:
-    """Deletes entries that are stored; returns how many were still there. Safe to call twice."""
-    return int(run(client, "ack", [STREAM, DEPTH, PROGRESS], [GROUP, now_ms(), *ids]))
+def ack(
+    client: redis.Redis,
+    slot: int,
+    ids: Sequence[str],
+    *,
+    events: int,
+    dead: int = 0,
+    dead_projects: Iterable[int] = (),
+) -> int:
+    """Deletes entries that are stored; returns how many were still there. Safe to call twice.
+
+    `events` and `dead` of the batch feed the breaker: it pauses draining when half of the last 1,000 failed as data.
+    """
+    keys = [STREAM, DEPTH, PROGRESS, work_key(slot), CRASHES, WINDOW, PAUSED, BURY_LEAVE]
+    projects = " ".join(str(project_id) for project_id in sorted(dead_projects))
+    return int(run(client, "ack", keys, [GROUP, now_ms(), events, dead, projects, *ids]))
+
+
+def give_up(client: redis.Redis, slot: int) -> None:
+    """The slot's run ended with an error that was caught: its batch waits, and no worker died at it."""
+    client.delete(work_key(slot))
+
+
+def killers(client: redis.Redis, slot: int, entry_id: str) -> set[int]:
+    """Returns the places of those events of an entry that a worker died at, the last one's mark included."""
+    mark: Any = client.getdel(row_key(slot))
+    known: Any = client.hget(KILLERS, entry_id)
+    places = {int(place) for place in (known or b"").split()}
+    if mark and mark.split()[0].decode() == entry_id:
+        places.add(int(mark.split()[1]))
+        client.hset(KILLERS, entry_id, " ".join(map(str, sorted(places))))
+    return places
+
+
+def mark_event(client: redis.Redis, slot: int, entry_id: str, place: int) -> None:
+    """Says which one event the slot's run is at."""
+    client.set(row_key(slot), f"{entry_id} {place}")
+
+
+def unmark(client: redis.Redis, slot: int, entry_id: str) -> None:
+    """The entry is done with."""
+    pipe = client.pipeline(transaction=False)
+    pipe.delete(row_key(slot))
+    pipe.hdel(KILLERS, entry_id)
+    pipe.execute()
 
 
 def _fields(entry: list[Any]) -> dict[bytes, bytes]:

@@ -9,11 +9,19 @@ import redis
 import redis.asyncio
 
 STREAM: Final = "es:stream"
-DEPTH: Final = "es:depth"  # hash: e events, b bytes, e:<project> events of one, drained ever, rate a second
+# hash: n entries, e events, b bytes; e:<project>, q:<project>:<hour> events of one; drained ever, rate a second
+DEPTH: Final = "es:depth"
 ACCEPTED: Final = "es:accepted"  # hash: <project>:<hour> -> events accepted
 EPOCH: Final = "es:epoch"  # made with the stream: a replaced Valkey may repeat entry ids
 PROGRESS: Final = "es:progress"  # epoch ms of the last acked batch
-FAILURE: Final = "es:failure:"  # + slot; hash: the slot's last failed run
+PAUSED: Final = "es:paused"  # why nothing is drained; absent: it is
+CRASHES: Final = "es:crashes"  # hash: entry id -> how often a worker died at it
+KILLERS: Final = "es:killers"  # hash: entry id -> places of the events in it that a worker died at
+WINDOW: Final = "es:window"  # list: events, failed and projects of the latest batches, while any failed
+BURY_LEAVE: Final = "es:bury"  # exists while the breaker is off
+BUCKETS: Final = "es:buckets"  # hash: project -> tokens and time of its rate quota
+DAY: Final = "es:day:"  # + days since the epoch; hash: project -> events accepted that day
+REJECTED: Final = "es:rejected"  # hash: <project>:<hour>:<code> -> events refused
 DRAIN_LIST: Final = "drain"  # Celery's list of drain messages
 GROUP: Final = "drain"
 MAX_SLOTS: Final = 32
@@ -32,7 +40,18 @@ def hold_key(slot: int) -> str:
 
 
 def failure_key(slot: int) -> str:
-    return FAILURE + str(slot)
+    """A hash: the slot's last failed run."""
+    return f"es:failure:{slot}"
+
+
+def work_key(slot: int) -> str:
+    """The ids that the slot's run is at; there while it lasts, and after it died."""
+    return f"es:work:{slot}"
+
+
+def row_key(slot: int) -> str:
+    """Entry id and place of the one event that the slot's run is at."""
+    return f"es:row:{slot}"
 
 
 def now_ms() -> int:

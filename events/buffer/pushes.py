@@ -8,15 +8,26 @@ import redis
 import redis.asyncio
 from django.conf import settings
 
-from events.buffer.keys import ACCEPTED, DEPTH, DRAIN_LIST, STREAM, bell, hold_key, run, run_async
+from events.buffer.keys import (
+    ACCEPTED,
+    BUCKETS,
+    DAY,
+    DEPTH,
+    DRAIN_LIST,
+    PAUSED,
+    STREAM,
+    bell,
+    hold_key,
+    run,
+    run_async,
+)
+from projects import quotas
 
 # One entry holds at most this much, unless one event alone is larger: a batch is put together from whole entries.
 ENTRY_EVENTS: Final = 250
 ENTRY_BYTES: Final = 256 * 1024
 
-ACCEPTED_CODE: Final = 202
-PROJECT_BACKLOG_CODE: Final = 429
-FULL_CODE: Final = 503
+TAKEN: Final = "accepted"
 
 
 @dataclass(slots=True)
@@ -52,10 +63,22 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
-    """`codes`: 202, 429 or 503 of each unit; `ring`: a slot whose doorbell the caller must ring, or None."""
+class Outcome:
+    """What became of one unit: `accepted`, or why not; `wait_seconds` until it may fit, 0 where the backlog decides."""
 
-    codes: list[int]
+    code: str
+    wait_seconds: int
+
+    @property
+    def is_taken(self) -> bool:
+        return self.code == TAKEN
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """An outcome for each unit, the queue's state, and a slot whose doorbell the caller must ring, or None."""
+
+    outcomes: list[Outcome]
     events: int
     bytes: int
     drained_per_second: float
@@ -89,7 +112,7 @@ def hour_of(received_ms: int) -> int:
 
 
 def push(client: redis.Redis, batch: Sequence[Unit]) -> Pushed:
-    """Takes units, returns what became of each. Durable on return: those with 202.
+    """Takes units, returns what became of each. Durable on return: those that are taken.
 
     Raises redis.RedisError: then nothing is known.
     """
@@ -123,13 +146,14 @@ def retry_after_seconds(events: int, drained_per_second: float, jitter: float) -
 
 def _push_arguments(batch: Sequence[Unit]) -> tuple[list[str], list[Any]]:
     slots = settings.EVENTS_DRAIN_SLOTS
-    keys = [STREAM, DEPTH, ACCEPTED, DRAIN_LIST]
+    keys = [STREAM, DEPTH, ACCEPTED, DRAIN_LIST, PAUSED, quotas.MIRROR, BUCKETS, DAY]
     keys += [bell(slot) for slot in range(slots)] + [hold_key(slot) for slot in range(slots)]
     args: list[Any] = [
         settings.EVENTS_QUEUE_MAX_EVENTS,
         settings.EVENTS_QUEUE_MAX_BYTES,
         settings.EVENTS_BATCH_SIZE,
         slots,
+        quotas.default().text,
     ]
     for unit in batch:
         payloads = [b",".join(entry.rows) for entry in unit.entries]
@@ -140,9 +164,9 @@ def _push_arguments(batch: Sequence[Unit]) -> tuple[list[str], list[Any]]:
 
 
 def _pushed(reply: list[Any]) -> Pushed:
-    events, size, rate, ring, *codes = reply
+    events, size, rate, ring, *flat = reply
     return Pushed(
-        [int(code) for code in codes],
+        [Outcome(code.decode(), int(wait)) for code, wait in zip(flat[::2], flat[1::2], strict=True)],
         int(events),
         int(size),
         float(rate),

@@ -16,27 +16,32 @@ def unit(project_id: int = 1, rows: int = 1, row: bytes = SMALL) -> Unit:
     return buffer.unit(project_id, [row] * rows, 1_700_000_000_000)
 
 
+def codes(pushed: buffer.Pushed) -> list[str]:
+    return [outcome.code for outcome in pushed.outcomes]
+
+
 def counters(client: redis.Redis) -> dict[str, int]:
     kept = {k.decode(): v.decode() for k, v in client.hgetall(buffer.DEPTH).items()}
-    return {name: int(value) for name, value in kept.items() if name in ("e", "b") or name.startswith("e:")}
+    return {name: int(value) for name, value in kept.items() if name in ("n", "e", "b") or ":" in name}
 
 
 def test_a_large_request_is_split_into_entries_and_pushed_whole(valkey: redis.Redis) -> None:
     pushed = buffer.push(valkey, [unit(rows=600)])
-    assert pushed.codes == [202]
+    assert codes(pushed) == ["accepted"]
     assert valkey.xlen(buffer.STREAM) == 3
     assert counters(valkey)["e"] == counters(valkey)["e:1"] == 600
 
 
 def test_a_unit_that_does_not_fit_is_refused_whole(valkey: redis.Redis, settings: Any) -> None:
     settings.EVENTS_QUEUE_MAX_EVENTS = 500
-    assert buffer.push(valkey, [unit(rows=600), unit(rows=10)]).codes == [503, 202]
+    assert codes(buffer.push(valkey, [unit(rows=600), unit(rows=10)])) == ["queue_full", "accepted"]
     assert counters(valkey)["e"] == 10
 
 
 def test_the_bound_in_bytes_holds(valkey: redis.Redis, settings: Any) -> None:
     settings.EVENTS_QUEUE_MAX_BYTES = 100
-    assert buffer.push(valkey, [unit(row=b"x" * 90), unit(row=b"x" * 90)]).codes == [202, 503]
+    pushed = buffer.push(valkey, [unit(row=b"x" * 90), unit(row=b"x" * 90)])
+    assert codes(pushed) == ["accepted", "queue_full"]
     assert counters(valkey)["b"] == 90
 
 
@@ -44,9 +49,9 @@ def test_a_lone_project_fills_eight_ninths_and_leaves_room_for_others(
     valkey: redis.Redis, settings: Any
 ) -> None:
     settings.EVENTS_QUEUE_MAX_EVENTS = 900
-    flood = buffer.push(valkey, [unit(1, rows=10) for _ in range(90)]).codes
-    assert (flood.count(202), flood.count(429)) == (80, 10)
-    assert buffer.push(valkey, [unit(2, rows=10)]).codes == [202]
+    flood = codes(buffer.push(valkey, [unit(1, rows=10) for _ in range(90)]))
+    assert (flood.count("accepted"), flood.count("project_backlog")) == (80, 10)
+    assert codes(buffer.push(valkey, [unit(2, rows=10)])) == ["accepted"]
 
 
 def test_accepted_events_are_counted_by_the_push(valkey: redis.Redis) -> None:
@@ -81,8 +86,8 @@ def test_a_retry_takes_the_same_batch_and_another_slot_does_not(valkey: redis.Re
 def test_counters_end_at_zero_however_often_a_batch_is_acked(valkey: redis.Redis) -> None:
     buffer.push(valkey, [unit(1, rows=5), unit(2, rows=3)])
     batch = buffer.claim(valkey, 0)
-    assert [buffer.ack(valkey, batch.ids), buffer.ack(valkey, batch.ids)] == [2, 0]
-    assert counters(valkey) == {"e": 0, "b": 0}
+    assert [buffer.ack(valkey, 0, batch.ids, events=8) for _ in range(2)] == [2, 0]
+    assert counters(valkey) == {"n": 0, "e": 0, "b": 0}
     assert valkey.xlen(buffer.STREAM) == 0
     assert valkey.xpending(buffer.STREAM, buffer.GROUP)["pending"] == 0
 
@@ -95,10 +100,10 @@ def test_at_maxmemory_a_push_is_refused_and_the_queue_still_drains(valkey: redis
         with pytest.raises(redis.OutOfMemoryError):
             buffer.push(valkey, [unit()])
         valkey.script_flush()  # as after a restart
-        assert buffer.ack(valkey, buffer.claim(valkey, 0).ids) == 1
+        assert buffer.ack(valkey, 0, buffer.claim(valkey, 0).ids, events=50) == 1
     finally:
         valkey.config_set("maxmemory", limit)
-    assert counters(valkey) == {"e": 0, "b": 0}
+    assert counters(valkey) == {"n": 0, "e": 0, "b": 0}
 
 
 def test_what_was_pushed_before_the_group_was_made_is_claimed(valkey: redis.Redis) -> None:
@@ -120,7 +125,7 @@ def test_one_slot_is_rung_for_little_and_more_for_a_backlog_and_never_twice(
     settings.EVENTS_BATCH_SIZE = 10
     rings = [buffer.push(valkey, [unit(rows=rows)]).ring for rows in (1, 1, 30, 30)]
     assert rings == [0, None, 1, None]
-    buffer.silence(valkey, 0)
+    buffer.begin(valkey, 0)
     assert buffer.push(valkey, [unit()]).ring == 0
 
 

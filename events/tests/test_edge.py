@@ -62,7 +62,9 @@ def test_without_the_queue_the_answer_is_503_within_two_seconds_and_it_heals(
         assert time.monotonic() < deadline
 
 
-def test_concurrent_requests_share_entries(edge_port: int, project: CreatedProject, valkey: redis.Redis) -> None:
+def test_concurrent_requests_share_entries(
+    edge_port: int, project: CreatedProject, valkey: redis.Redis
+) -> None:
     send, replies = edge_send(edge_port), []
 
     def post_some() -> None:

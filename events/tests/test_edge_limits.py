@@ -21,7 +21,13 @@ class Caller:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.sent: list[Message] = []
         headers = [(b"x-api-key", key.encode())]
-        scope = {"type": "http", "method": "POST", "path": "/v1/events", "query_string": b"", "headers": headers}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/events",
+            "query_string": b"",
+            "headers": headers,
+        }
         self.task = asyncio.create_task(edge(scope, self.messages.get, self._send))
 
     async def _send(self, message: Message) -> None:

@@ -1,0 +1,103 @@
+"""How many events a second this machine accepts and stores, at what cost, and against what else.
+
+`make bench` starts a stack of its own in a new folder and removes it. With `--var` (and `--url`) a running stack is
+used instead, and its events stay. Everything runs on this machine: load, web, queue, workers, PostgreSQL.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import load, report
+from bench.processes import Processes
+from bench.steps import VIEW_THREADS, Figures, Step, measure, plain_baseline
+from systemtest.stack import Stack, served_by_wsgi, stack_in_clean_folder, wait
+
+SINGLE = Step("one event, 1,000 connections", 1_000)
+SINGLE_FEW = Step("one event, 50 connections", 50)
+BATCHES = Step("100 events, 50 connections", 50, events=100)
+OTHERS = {
+    "view": Step("the DRF view under WSGI", 1_000),
+    "baseline": Step("Django + DRF, one INSERT a request", 1_000),
+}
+SETTLE_SECONDS = 3  # workers finish their start after the addresses are printed
+
+
+def main() -> int:
+    arguments = parse()
+    load.require_wrk()
+    with chosen_stack(arguments) as stack:
+        idle = Processes(stack.var).pss_mb()
+        print(f"memory of the whole stack, idle: {idle:.0f} MB PSS", flush=True)
+        ours, others = compare(stack, rounds=arguments.rounds, seconds=arguments.seconds)
+        rest = [run(stack, step, arguments.seconds) for step in (SINGLE_FEW, BATCHES)]
+    steps = [*ours, *rest, *(figures for theirs in others.values() for figures in theirs)]
+    print(f"\n{report.throughput(steps)}\n\n{report.cost(steps)}\n")
+    print(*report.ratios(ours, {OTHERS[name].name: theirs for name, theirs in others.items()}), sep="\n")
+    lost = report.lost([*ours, *rest])
+    print(f"accepted but not stored: {lost}")
+    return 1 if lost or any(figures.answered.non_2xx for figures in [*ours, *rest]) else 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures ingestion end to end.")
+    parser.add_argument("--seconds", type=int, default=10, help="length of one step (default: 10)")
+    parser.add_argument("--rounds", type=int, default=2, help="how often ours and the others take turns (default: 2)")
+    parser.add_argument("--var", type=Path, help="state directory of a running stack, instead of an own one")
+    parser.add_argument("--url", help="address of that stack, where it is not the one in its credentials.json")
+    return parser.parse_args()
+
+
+@contextmanager
+def chosen_stack(arguments: argparse.Namespace) -> Iterator[Stack]:
+    if arguments.var is None:
+        with stack_in_clean_folder() as stack:
+            start(stack)
+            yield stack
+        return
+    stack = Stack(arguments.var.resolve())
+    if arguments.url:
+        stack.credentials = {**stack.credentials, "url": arguments.url.rstrip("/")}
+    yield stack
+
+
+def start(stack: Stack) -> None:
+    """Starts from nothing and says how long it took until a first event, sent by the printed line, was a row."""
+    begin = time.monotonic()
+    stack.start()
+    ready = time.monotonic() - begin
+    pasted = subprocess.run(["sh", "-c", stack.curl_line], capture_output=True, text=True, check=True)
+    event_id = json.loads(pasted.stdout)["id"]
+    wait(lambda: stack.ask("SELECT 1 FROM events_event WHERE event_id = %s", event_id), 30, "the first event")
+    print(f"{os.cpu_count()} cores, load average before: {os.getloadavg()[0]:.1f}")
+    print(f"from nothing to the first stored event: {time.monotonic() - begin:.1f} s (up after {ready:.1f} s)", flush=True)
+    time.sleep(SETTLE_SECONDS)
+
+
+def compare(stack: Stack, *, rounds: int, seconds: int) -> tuple[list[Figures], dict[str, list[Figures]]]:
+    """The same load on ours and on the others in turns: what else the machine does then hits all of them."""
+    ours: list[Figures] = []
+    others: dict[str, list[Figures]] = {name: [] for name in OTHERS}
+    for _ in range(rounds):
+        ours.append(run(stack, SINGLE, seconds))
+        with served_by_wsgi(stack, threads=VIEW_THREADS) as credentials:
+            others["view"].append(run(stack, OTHERS["view"], seconds, credentials=credentials))
+        with plain_baseline(stack) as credentials:
+            figures = run(stack, OTHERS["baseline"], seconds, credentials=credentials, table="bench_event")
+            others["baseline"].append(figures)
+    return ours, others
+
+
+def run(stack: Stack, step: Step, seconds: int, **how: object) -> Figures:
+    print(f"{step.name} ...", flush=True)
+    return measure(stack, step, seconds=seconds, **how)  # type: ignore[arg-type]  # credentials and table, as in measure
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Load from wrk, and the bodies that it sends."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).parent / "wrk.lua"
+HOW_TO_GET_WRK = (
+    "bench: wrk is needed and was not found. Debian, Ubuntu: apt install wrk. macOS: brew install wrk. "
+    "Else https://github.com/wg/wrk"
+)
+SMALL_EVENT = {"name": "page_view", "user_id": "u-1042", "properties": {"path": "/pricing", "ref": "search", "ms": 182}}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What wrk saw. `broken` connections, `late` answers (over two seconds)."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    non_2xx: int
+    broken: int
+    late: int
+    own_cpu_seconds: float
+
+
+def body(events: int) -> bytes:
+    """Returns one small event (98 bytes) or an array of them. Without ids: each request's are new."""
+    return json.dumps(SMALL_EVENT if events == 1 else [SMALL_EVENT] * events, separators=(",", ":")).encode()
+
+
+def require_wrk() -> None:
+    """Ends the program with one line where there is no wrk; else lets it open 1,000 connections."""
+    if shutil.which("wrk") is None:
+        sys.exit(HOW_TO_GET_WRK)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def press(credentials: Mapping[str, Any], sent: bytes, *, connections: int, seconds: int) -> Answered:
+    """Posts `sent` over keep-alive connections for some seconds, each as fast as it is answered."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(sent)
+        file.flush()
+        command = ["wrk", "--threads", "2", "--connections", str(connections), "--duration", f"{seconds}s"]
+        command += ["--timeout", "2s", "--script", str(SCRIPT), f"{credentials['url']}/v1/events"]
+        env = {**os.environ, "BENCH_BODY": file.name, "BENCH_KEY": credentials["write_key"]}
+        output = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Answered(**json.loads(output.strip().splitlines()[-1]), own_cpu_seconds=cpu)

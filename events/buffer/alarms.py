@@ -1,0 +1,42 @@
+"""What is wrong right now, kept where the web process reads it while the database is away."""
+
+import json
+from typing import Final
+
+import redis
+
+from events.buffer.keys import EPOCH, STREAM
+
+ALARMS: Final = "es:alarms"  # hash: name -> text
+SUSPECTS: Final = "es:suspects"  # JSON: hours that did not balance when last looked at
+
+
+def set_alarm(client: redis.Redis, name: str, text: str) -> None:
+    """Keeps an alarm; an empty text ends it."""
+    if text:
+        client.hset(ALARMS, name, text)
+    else:
+        client.hdel(ALARMS, name)
+
+
+def alarms(client: redis.Redis) -> dict[str, str]:
+    kept: dict[bytes, bytes] = client.hgetall(ALARMS)  # type: ignore[assignment]
+    return {name.decode(): text.decode() for name, text in kept.items()}
+
+
+def exchange_suspects(client: redis.Redis, numbers: dict[str, int]) -> dict[str, int]:
+    """Keeps these for the next look, returns those of the last."""
+    before: bytes | None = client.getset(SUSPECTS, json.dumps(numbers))  # type: ignore[assignment]
+    kept: dict[str, int] = json.loads(before or b"{}")
+    return kept
+
+
+def place(client: redis.Redis) -> tuple[str | None, int, int]:
+    """Returns the queue's epoch and the last entry id it gave out, in two numbers."""
+    epoch: bytes | None = client.get(EPOCH)  # type: ignore[assignment]
+    try:
+        last: bytes = client.xinfo_stream(STREAM)["last-generated-id"]
+    except redis.ResponseError:  # no stream yet
+        last = b"0-0"
+    ms, _, seq = last.partition(b"-")
+    return epoch.decode() if epoch else None, int(ms), int(seq)
