@@ -1,39 +1,50 @@
 """The data of deleted projects goes in small batches, so that nobody waits for it."""
 
+from datetime import timedelta
 from typing import Final
 
+import redis
 from django.db import connection
 
+from events import buffer
 from projects import services
 
 CHUNK: Final = 5_000
 CHUNKS_A_RUN: Final = 20
+SILENCE: Final = timedelta(minutes=1)
 
 # Plan: an index scan of (project_id, occurred_at) that stops after a chunk; rows are found by partition and place.
 DELETE: Final = """
-DELETE FROM {table} AS t USING (SELECT tableoid, ctid FROM {table} WHERE project_id = %s LIMIT %s) AS some
-WHERE t.tableoid = some.tableoid AND t.ctid = some.ctid
+DELETE FROM {table} AS t USING (SELECT tableoid, ctid FROM {table} WHERE project_id = %s LIMIT %s) AS chosen
+WHERE t.tableoid = chosen.tableoid AND t.ctid = chosen.ctid
 """
 TABLES: Final = ("events_event", "events_deadletter", "events_ledger")
 
 
-def delete_some() -> int:
+def delete_some(client: redis.Redis) -> int:
     """Deletes up to a bounded number of rows of deleted projects, then those projects that have none left; returns rows.
 
-    Each chunk commits on its own: a crash midway leaves less to do.
+    Each chunk commits on its own: a crash midway leaves less to do. A project goes last, once nothing of it can come
+    any more: neither from the queue nor from a process that has just had its key.
     """
     deleted, chunks = 0, CHUNKS_A_RUN
+    queued = {project_id for project_id, _ in buffer.queued_counts(client)}
+    silent = set(services.purgeable(deleted_for=SILENCE))
     for project_id in services.purgeable():
-        left = False
+        rows_left = False
         for table in TABLES:
             count = CHUNK
             while count == CHUNK and chunks:
                 chunks -= 1
-                with connection.cursor() as cursor:
-                    cursor.execute(DELETE.format(table=table), [project_id, CHUNK])
-                    count = cursor.rowcount
+                count = _delete_chunk(table, project_id)
                 deleted += count
-            left = left or count == CHUNK
-        if not left:
+            rows_left = rows_left or count == CHUNK
+        if not rows_left and project_id in silent and project_id not in queued:
             services.purge(project_id)
     return deleted
+
+
+def _delete_chunk(table: str, project_id: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(DELETE.format(table=table), [project_id, CHUNK])
+        return int(cursor.rowcount)

@@ -1,5 +1,6 @@
 """ASGI entry: the ingest edge in front, Django behind it."""
 
+import gc
 import os
 from typing import cast
 
@@ -12,3 +13,9 @@ from events.edge import Application, Edge  # noqa: E402  needs configured settin
 from tasks.pipeline import ring  # noqa: E402
 
 application = Edge(cast(Application, django_application), ring)
+
+# A thousand open requests are a hundred thousand objects that die young: the collector's default of 700 costs a sixth
+# of the time. What was imported is never garbage.
+gc.collect()
+gc.freeze()
+gc.set_threshold(50_000, 20, 100)

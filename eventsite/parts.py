@@ -92,7 +92,7 @@ def bootstrap(found: Places) -> Child:
 
 def web(options: Options, found: Places) -> Child:
     command = _python(
-        "web", found, "-m", "granian", "eventsite.asgi:application", "--interface", "asgi", "--http", "1",
+        "web", found, "-m", "granian", "eventsite.asgi:application", "--interface", "asginl", "--http", "1",
         "--host", options.host, "--port", str(options.port), "--workers", str(options.web_workers),
         "--loop", "uvloop", "--backlog", str(BACKLOG), "--backpressure", str(BACKLOG), "--no-ws",
         "--no-access-log", "--respawn-failed-workers", "--workers-kill-timeout", "2",

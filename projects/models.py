@@ -17,7 +17,9 @@ class Project(models.Model):
     name = models.CharField(max_length=100)
     time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
     # Null: as the settings say. 0: without limit.
-    quota_per_second = models.PositiveIntegerField(null=True, blank=True, help_text="Events a second, on average.")
+    quota_per_second = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Events a second, on average."
+    )
     quota_burst = models.PositiveIntegerField(null=True, blank=True, help_text="Events at once.")
     quota_per_day = models.PositiveIntegerField(null=True, blank=True, help_text="Events a UTC day.")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -29,9 +29,7 @@ class Quota:
 
 
 def default() -> Quota:
-    return Quota(
-        settings.EVENTS_QUOTA_PER_SECOND, settings.EVENTS_QUOTA_BURST, settings.EVENTS_QUOTA_PER_DAY
-    )
+    return Quota(settings.EVENTS_QUOTA_PER_SECOND, settings.EVENTS_QUOTA_BURST, settings.EVENTS_QUOTA_PER_DAY)
 
 
 def quota_of(project: Project) -> Quota:
@@ -46,7 +44,9 @@ def quota_of(project: Project) -> Quota:
 
 def rebuild(client: redis.Redis) -> int:
     """Makes the mirror equal to the database; returns how many projects it changed. Raises redis.RedisError, django.db.Error."""
-    unusual = Q(quota_per_second__isnull=False) | Q(quota_burst__isnull=False) | Q(quota_per_day__isnull=False)
+    unusual = (
+        Q(quota_per_second__isnull=False) | Q(quota_burst__isnull=False) | Q(quota_per_day__isnull=False)
+    )
     wanted = {str(project.pk): quota_of(project).text for project in Project.objects.filter(unusual)}
     mirrored: dict[bytes, bytes] = client.hgetall(MIRROR)  # type: ignore[assignment]
     known = {name.decode(): value.decode() for name, value in mirrored.items()}

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -100,13 +101,13 @@ def delete_project(project: Project) -> None:
     project.deleted_at = now
 
 
-def purgeable() -> list[int]:
-    """Returns the ids of deleted projects, the longest deleted first.
+def purgeable(*, deleted_for: timedelta = timedelta()) -> list[int]:
+    """Returns the ids of projects deleted at least so long ago, the longest deleted first.
 
     Events may arrive for a while yet, from processes that cache a key and from the queue: remove data again
     until there is none, only then `purge`.
     """
-    deleted = Project.objects.filter(deleted_at__isnull=False).order_by("deleted_at")
+    deleted = Project.objects.filter(deleted_at__lte=timezone.now() - deleted_for).order_by("deleted_at")
     return list(deleted.values_list("pk", flat=True))
 
 

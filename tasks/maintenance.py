@@ -4,6 +4,7 @@ import logging
 
 from events import deletion, partitions
 from eventsite.celery import app
+from eventsite.valkey import sync_client
 
 log = logging.getLogger(__name__)
 
@@ -18,4 +19,4 @@ def ensure_partitions() -> dict[str, object]:
 
 @app.task(name="tasks.maintenance.delete_project_data")
 def delete_project_data() -> dict[str, int]:
-    return {"deleted": deletion.delete_some()}
+    return {"deleted": deletion.delete_some(sync_client())}

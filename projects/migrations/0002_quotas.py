@@ -4,25 +4,26 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('projects', '0001_initial'),
+        ("projects", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='project',
-            name='quota_burst',
-            field=models.PositiveIntegerField(blank=True, help_text='Events at once.', null=True),
+            model_name="project",
+            name="quota_burst",
+            field=models.PositiveIntegerField(blank=True, help_text="Events at once.", null=True),
         ),
         migrations.AddField(
-            model_name='project',
-            name='quota_per_day',
-            field=models.PositiveIntegerField(blank=True, help_text='Events a UTC day.', null=True),
+            model_name="project",
+            name="quota_per_day",
+            field=models.PositiveIntegerField(blank=True, help_text="Events a UTC day.", null=True),
         ),
         migrations.AddField(
-            model_name='project',
-            name='quota_per_second',
-            field=models.PositiveIntegerField(blank=True, help_text='Events a second, on average.', null=True),
+            model_name="project",
+            name="quota_per_second",
+            field=models.PositiveIntegerField(
+                blank=True, help_text="Events a second, on average.", null=True
+            ),
         ),
     ]
