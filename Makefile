@@ -5,7 +5,7 @@ BIN := $(VENV)/bin/python
 # State goes to var/; PORT, FLOWER_PORT and EVENTSITE_VAR move a stack aside.
 
 .DEFAULT_GOAL := help
-.PHONY: help up start down status logs test lint format clean
+.PHONY: help up start down status logs test lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ lint: $(VENV)/development ## ruff, mypy, import-linter, missing migrations
 format: $(VENV)/development ## let ruff format and mend
 	@$(BIN) -m ruff format .
 	@$(BIN) -m ruff check --fix .
+
+BENCH ?= ingest
+bench: $(VENV)/runtime ## measure this machine: ingestion, or with BENCH=store the insert; needs wrk
+	@exec $(BIN) -m bench.$(BENCH) $(ARGS)
 
 clean: ## remove the virtual environment and caches; var/ (your data) stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

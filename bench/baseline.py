@@ -41,6 +41,7 @@ from rest_framework.request import Request  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
 
+
 class Event(models.Model):
     event_id = models.UUIDField(unique=True, default=uuid.uuid4)
     name = models.CharField(max_length=200)

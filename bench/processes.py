@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,11 +19,11 @@ class Processes:
         self._roots = {part["name"]: int(part["pid"]) for part in told["children"]}
         self._alone = [int(told["pid"]), int(told["sentinel"])]
 
-    def cpu_seconds(self) -> Counter[str]:
+    def cpu_seconds(self) -> dict[str, float]:
         """User and system time so far, that of ended children included."""
-        spent: Counter[str] = Counter()
+        spent: dict[str, float] = {}
         for name, pid in self._roots.items():
-            spent[name] = sum(map(_cpu_seconds, _family(pid)))  # type: ignore[assignment]  # seconds, not counts
+            spent[name] = sum(_cpu_seconds(process) for process in _family(pid))
         return spent
 
     def pss_mb(self) -> float:

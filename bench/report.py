@@ -1,20 +1,16 @@
-"""The figures as tables, in Markdown: they go into the README as they are."""
+"""What the steps came to: rates, cost, ratios."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from bench.steps import Figures
+from bench.tables import table
 
 PARTS = ("web", "drain", "postgres", "valkey", "worker", "flower", "wrk")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    body = [list(head), ["---"] + ["---:"] * (len(head) - 1), *map(list, rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in body)
-
-
 def throughput(steps: Sequence[Figures]) -> str:
-    """Rates while the load ran; in the end "stored/s in all" is over load and drain together."""
+    """Rates while the load ran; "stored/s in all" is over the load and the drain after it."""
     head = [
         "load", "connections", "requests/s", "accepted/s", "stored/s in the run", "stored/s in all", "drained after, s",
         "p50 ms", "p99 ms", "non-2xx", "broken, late",
@@ -37,11 +33,13 @@ def cost(steps: Sequence[Figures]) -> str:
     rows = []
     for figures in steps:
         each = [figures.cpu_seconds.get(part, 0.0) * 1e6 / max(1, figures.total) for part in PARTS]
-        rows.append([figures.step.name, *(f"{cpu:.1f}" for cpu in [*each, sum(each)]), f"{figures.pss_mb:.0f}"])
+        rows.append(
+            [figures.step.name, *(f"{cpu:.1f}" for cpu in [*each, sum(each)]), f"{figures.pss_mb:.0f}"]
+        )
     return table(["CPU µs an event", *PARTS, "all", "PSS MB, highest"], rows)
 
 
-def ratios(ours: Sequence[Figures], others: dict[str, Sequence[Figures]]) -> list[str]:
+def ratios(ours: Sequence[Figures], others: Mapping[str, Sequence[Figures]]) -> list[str]:
     """How many times more events a second, end to end, ours stores: median over the rounds."""
     own = median(figures.stored_per_second for figures in ours)
     lines = []

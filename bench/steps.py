@@ -7,7 +7,7 @@ from typing import Any
 
 from bench import load
 from bench.processes import Processes
-from systemtest.stack import Stack, free_port, served, wait
+from systemtest.stack import Stack, served, wait
 
 DRAIN_SECONDS = 120.0
 # Django keeps one database connection a thread; more threads made both views slower on two cores.
@@ -21,11 +21,12 @@ CREATE TABLE bench_event (
 
 @dataclass(frozen=True)
 class Step:
-    """One kind of load: `events` a request over `connections`."""
+    """One kind of load: `events` a request over `connections`, for `share` of the seconds of a step."""
 
     name: str
     connections: int
     events: int = 1
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,30 @@ class Figures:
 
 
 def measure(
-    stack: Stack, step: Step, *, credentials: Mapping[str, Any] | None = None, seconds: int, table: str = "events_event"
+    stack: Stack,
+    step: Step,
+    *,
+    seconds: int,
+    credentials: Mapping[str, Any] | None = None,
+    table: str = "events_event",
 ) -> Figures:
     """Runs one step against the stack, or against another server with its database (`credentials`, `table`)."""
+    seconds = max(1, round(seconds * step.share))
     processes = Processes(stack.var)
     first = _newest(stack, table)
     accepted, cpu = _accepted(stack), processes.cpu_seconds()
     with processes.highest_pss_mb() as samples:
         answered = load.press(
-            credentials or stack.credentials, load.body(step.events), connections=step.connections, seconds=seconds
+            credentials or stack.credentials,
+            load.body(step.events),
+            connections=step.connections,
+            seconds=seconds,
         )
     stored = _rows_after(stack, table, first)
-    drain_seconds = wait(lambda: not int(stack.valkey.hget("es:depth", "e") or 0), DRAIN_SECONDS, "an empty queue")
-    spent = processes.cpu_seconds() - cpu
+    drain_seconds = wait(
+        lambda: not int(stack.valkey.hget("es:depth", "e") or 0), DRAIN_SECONDS, "an empty queue"
+    )
+    spent = {name: seconds - cpu[name] for name, seconds in processes.cpu_seconds().items()}
     total = _rows_after(stack, table, first)
     return Figures(
         step=step,
@@ -79,12 +91,9 @@ def plain_baseline(stack: Stack) -> Iterator[Mapping[str, Any]]:
     """The synchronous view of baseline.py on the stack's own PostgreSQL. Yields credentials with its address."""
     stack.ask("DROP TABLE IF EXISTS bench_event")
     stack.ask(BASELINE_TABLE)
-    port = free_port()
-    command = ["-m", "granian", "bench.baseline:application", "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--blocking-threads", str(VIEW_THREADS), "--backlog", "4096", "--backpressure", "4096"]
     env = {**stack.env, "BENCH_DATABASE_URL": stack.credentials["database_url"]}
     try:
-        with served(command, port=port, env=env) as url:
+        with served("bench.baseline:application", env=env, threads=VIEW_THREADS) as url:
             yield {**stack.credentials, "url": url}
     finally:
         stack.ask("DROP TABLE bench_event")
@@ -100,5 +109,4 @@ def _rows_after(stack: Stack, table: str, first: int) -> int:
 
 def _accepted(stack: Stack) -> int:
     """Events of this stack that were ever pushed into the queue, as the push itself counts them."""
-    counts: dict[bytes, bytes] = stack.valkey.hgetall("es:accepted")
-    return sum(map(int, counts.values()))
+    return sum(int(count) for count in stack.valkey.hgetall("es:accepted").values())

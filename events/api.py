@@ -28,7 +28,7 @@ class IngestView(APIView):
     @extend_schema(
         operation_id="ingest",
         tags=["events"],
-        auth=["writeKey"],
+        auth=[{"writeKey": []}],  # type: ignore[list-item]  # OpenAPI wants objects, its stubs say names
         parameters=[
             OpenApiParameter("strict", bool, description="Refuse events with unknown top-level fields."),
             OpenApiParameter("receipts", str, enum=["full"], description="`full`: the id of every event."),

@@ -71,25 +71,30 @@ class GroupCommit:
             self._open[place] = waiting
 
     async def _flush(self) -> None:
-        await asyncio.sleep(self._linger_seconds)
-        while self._waiting:
-            batch = self._take()
-            try:
-                pushed = await buffer.push_async(self._client, [waiting.unit for waiting in batch])
-            except Exception as error:
-                # Who came meanwhile would wait for the same dead server: all are told now.
-                for waiting in batch + self._waiting:
-                    _settle(waiting.done, error)
-                self._waiting, self._open = [], {}
-                break
-            for waiting, outcome in zip(batch, pushed.outcomes, strict=True):
-                if outcome.is_taken or len(waiting.done) == 1:
-                    _settle(waiting.done, (outcome, pushed))
-                else:
-                    self._part(waiting)
-            if pushed.ring is not None:
-                self._loop.run_in_executor(None, self._ring, pushed.ring)
-        self._flusher = None
+        try:
+            await asyncio.sleep(self._linger_seconds)
+            while self._waiting:
+                await self._push_waiting()
+        finally:
+            self._flusher = None
+
+    async def _push_waiting(self) -> None:
+        batch = self._take()
+        try:
+            pushed = await buffer.push_async(self._client, [waiting.unit for waiting in batch])
+        except Exception as error:
+            # Who came meanwhile would wait for the same dead server: all are told now.
+            for waiting in batch + self._waiting:
+                _settle(waiting.done, error)
+            self._waiting, self._open = [], {}
+            return
+        for waiting, outcome in zip(batch, pushed.outcomes, strict=True):
+            if outcome.is_taken or len(waiting.done) == 1:
+                _settle(waiting.done, (outcome, pushed))
+            else:
+                self._part(waiting)
+        if pushed.ring is not None:
+            self._loop.run_in_executor(None, self._ring, pushed.ring)
 
     def _part(self, waiting: _Waiting) -> None:
         """Requests that were refused together may fit one by one: a quota is exact, whoever shared a push."""

@@ -38,7 +38,10 @@ class Client:
         address = urllib.parse.urlsplit(credentials["url"])
         assert address.hostname and address.port
         self._connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
-        self._headers = {"Authorization": f"Bearer {credentials['write_key']}", "Content-Type": "application/json"}
+        self._headers = {
+            "Authorization": f"Bearer {credentials['write_key']}",
+            "Content-Type": "application/json",
+        }
 
     def post(self, body: bytes, *, form: str = "plain") -> Reply:
         """Posts a body plain, as `gzip`, or `chunked`. Errors: OSError, http.client.HTTPException."""
@@ -65,7 +68,9 @@ def _chunks(body: bytes) -> Iterator[bytes]:
 FORMS: dict[str, Callable[[bytes], Any]] = {"plain": bytes, "gzip": gzip.compress, "chunked": _chunks}
 
 
-def post_all(credentials: Mapping[str, Any], posts: Iterable[tuple[bytes, str]], *, threads: int) -> list[Reply]:
+def post_all(
+    credentials: Mapping[str, Any], posts: Iterable[tuple[bytes, str]], *, threads: int
+) -> list[Reply]:
     """Posts bodies in the given forms from many threads, one connection each; returns the replies in order."""
     local, clients = threading.local(), []
 
@@ -98,7 +103,9 @@ class Load:
         ids: list[str] = []
         while not self._stop.is_set():
             ids = ids or [str(uuid.uuid4()) for _ in range(self._batch)]
-            body = json.dumps([{"id": event_id, "name": "load", "properties": {"said": PAYLOAD}} for event_id in ids])
+            body = json.dumps(
+                [{"id": event_id, "name": "load", "properties": {"said": PAYLOAD}} for event_id in ids]
+            )
             try:
                 accepted = client.post(body.encode()).status == 202
             except (OSError, http.client.HTTPException):

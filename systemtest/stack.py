@@ -26,7 +26,15 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.05
 # What a test run or a person's shell may have set, and what would point the stack elsewhere.
-NOT_INHERITED = ("DATABASE_URL", "REDIS_URL", "EVENTSITE_VAR", "HOST", "PUBLIC_URL", "SECRET_KEY", "EVENTSITE_STACK")
+NOT_INHERITED = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "EVENTSITE_VAR",
+    "HOST",
+    "PUBLIC_URL",
+    "SECRET_KEY",
+    "EVENTSITE_STACK",
+)
 
 
 def wait(condition: Callable[[], object], seconds: float, what: str) -> float:
@@ -141,8 +149,12 @@ class Stack:
 
     def parts(self) -> dict[str, int]:
         """The running parts by name, with their pids, as `make status` shows them."""
-        rows = [line.split() for line in self.run("-m", "eventsite.console", "status").stdout.splitlines()[1:]]
-        return {row[0]: int(row[1]) for row in rows if len(row) > 2 and row[1].isdigit() and row[2] == "running"}
+        rows = [
+            line.split() for line in self.run("-m", "eventsite.console", "status").stdout.splitlines()[1:]
+        ]
+        return {
+            row[0]: int(row[1]) for row in rows if len(row) > 2 and row[1].isdigit() and row[2] == "running"
+        }
 
     def log(self, part: str) -> str:
         return (self.var / "logs" / f"{part}.log").read_text(errors="replace")
@@ -183,22 +195,36 @@ class Stack:
 @contextmanager
 def served_by_wsgi(stack: Stack, *, threads: int = 8) -> Iterator[Mapping[str, Any]]:
     """Django alone, beside the stack: the same ingest contract as a DRF view. Yields credentials with its address."""
-    port = free_port()
-    command = ["-m", "granian", "eventsite.wsgi:application", "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--blocking-threads", str(threads), "--backlog", "4096", "--backpressure", "4096"]
-    with served(command, port=port, env=stack.env) as url:
+    with served("eventsite.wsgi:application", env=stack.env, threads=threads) as url:
         yield {**stack.credentials, "url": url}
 
 
 @contextmanager
-def served(command: list[str], *, port: int, env: Mapping[str, str]) -> Iterator[str]:
-    """Runs a Python server until the end of the block; yields its address once it listens."""
+def served(application: str, *, env: Mapping[str, str], threads: int) -> Iterator[str]:
+    """Serves a WSGI application until the end of the block; yields its address once it listens."""
+    port = free_port()
+    command = [
+        "-m",
+        "granian",
+        application,
+        "--interface",
+        "wsgi",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    command += ["--blocking-threads", str(threads), "--backlog", "4096", "--backpressure", "4096"]
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait(lambda: listens(port) or process.poll() is not None, START_SECONDS, f"{command[1:3]} on port {port}")
-        assert process.poll() is None, f"{command} ended with {process.returncode}"
+        wait(
+            lambda: listens(port) or process.poll() is not None,
+            START_SECONDS,
+            f"{application} on port {port}",
+        )
+        assert process.poll() is None, f"{application} ended with {process.returncode}"
         yield f"http://127.0.0.1:{port}"
     finally:
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []

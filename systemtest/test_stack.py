@@ -81,7 +81,11 @@ def test_the_printed_line_stores_a_first_event_soon_after_a_start_from_nothing(s
     pasted = subprocess.run(["sh", "-c", stack.curl_line], capture_output=True, text=True, check=True)
     receipt = json.loads(pasted.stdout)
     assert receipt["accepted"] == 1, receipt
-    wait(lambda: stack.ask("SELECT 1 FROM events_event WHERE event_id = %s", receipt["id"]), STORED_SECONDS, "the row")
+    wait(
+        lambda: stack.ask("SELECT 1 FROM events_event WHERE event_id = %s", receipt["id"]),
+        STORED_SECONDS,
+        "the row",
+    )
     seconds = time.monotonic() - begin
     print(f"\nfrom nothing to the first stored event: {seconds:.1f} s")
     assert seconds < FIRST_EVENT_SECONDS
@@ -122,7 +126,9 @@ def sent(stack: Stack) -> Sent:
 def test_every_id_is_found_exactly_once_within_seconds(stack: Stack, sent: Sent) -> None:
     ids, statement = list(sent.by_id), "SELECT count(*) FROM events_event WHERE event_id = ANY(%s::uuid[])"
     wait(lambda: stack.ask(statement, ids)[0][0] >= len(ids), STORED_SECONDS, "all rows")
-    print(f"\n{sent.events} sent, {len(ids)} ids stored {time.monotonic() - sent.last_answer:.2f} s after the last answer")
+    print(
+        f"\n{sent.events} sent, {len(ids)} ids stored {time.monotonic() - sent.last_answer:.2f} s after the last answer"
+    )
     assert time.monotonic() - sent.last_answer < STORED_SECONDS
     wait(lambda: stack.valkey.hget("es:depth", "e") == b"0", STORED_SECONDS, "an empty queue")
     found = stack.ask("SELECT event_id::text FROM events_event WHERE event_id = ANY(%s::uuid[])", ids)
@@ -137,7 +143,18 @@ def test_every_event_is_found_as_it_was_sent(stack: Stack, sent: Sent) -> None:
         " properties::text, context::text, raw FROM events_event WHERE event_id = ANY(%s::uuid[])",
         list(sent.by_id),
     )
-    for event_id, client_event_id, occurred_at, name, user_id, anonymous_id, session_id, properties, context, raw in rows:
+    for (
+        event_id,
+        client_event_id,
+        occurred_at,
+        name,
+        user_id,
+        anonymous_id,
+        session_id,
+        properties,
+        context,
+        raw,
+    ) in rows:
         fixtures = sent.by_id[event_id]
         assert len({fixture.text for fixture in fixtures}) == 1, "two events under one id"
         found = {"name": name, "user_id": user_id, "anonymous_id": anonymous_id, "session_id": session_id}
@@ -210,4 +227,8 @@ def test_sigterm_leaves_no_process_and_the_next_start_has_the_data(stack: Stack)
     name = f"after {datetime.now(UTC):%H:%M:%S.%f}"
     (reply,) = post_all(stack.credentials, [(json.dumps({"name": name}).encode(), "plain")], threads=1)
     assert reply.status == 202
-    wait(lambda: stack.ask("SELECT 1 FROM events_event WHERE name = %s", name), STORED_SECONDS, "the event after")
+    wait(
+        lambda: stack.ask("SELECT 1 FROM events_event WHERE name = %s", name),
+        STORED_SECONDS,
+        "the event after",
+    )

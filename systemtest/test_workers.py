@@ -32,7 +32,7 @@ def slow_stack() -> Iterator[Stack]:
         yield stack.start()
 
 
-def post(credentials: Mapping[str, Any], *events: dict[str, object]) -> None:
+def post(credentials: Mapping[str, Any], *events: dict[str, str]) -> None:
     (reply,) = post_all(credentials, [(json.dumps(events).encode(), "plain")], threads=1)
     assert reply.status == 202, reply.body
 
@@ -46,13 +46,19 @@ def kill(pid: int, number: signal.Signals) -> None:
     """Ends one process and waits until it does no more work."""
     process = psutil.Process(pid)
     os.kill(pid, number)
-    wait(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10, f"the end of {pid}")
+    wait(
+        lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10, f"the end of {pid}"
+    )
 
 
 def prove_nothing_lost(stack: Stack, load: Load, seconds: float) -> None:
     """Every acknowledged id is there once, and the queue is empty."""
     assert len(load.acknowledged) > 100
-    wait(lambda: missing(stack, load.acknowledged) == 0, seconds, f"{len(load.acknowledged)} acknowledged events")
+    wait(
+        lambda: missing(stack, load.acknowledged) == 0,
+        seconds,
+        f"{len(load.acknowledged)} acknowledged events",
+    )
     wait(lambda: stack.valkey.hget("es:depth", "e") == b"0", 5, "an empty queue")
     twice = "SELECT event_id FROM events_event GROUP BY event_id, project_id HAVING count(*) > 1"
     assert stack.ask(twice) == []
@@ -108,7 +114,9 @@ def test_pool_processes_killed_in_the_middle_of_a_batch_lose_nothing(stack: Stac
     prove_nothing_lost(stack, load, 20)
 
 
-def test_a_drain_worker_killed_in_the_middle_of_a_batch_loses_nothing_and_another_goes_on(stack: Stack) -> None:
+def test_a_drain_worker_killed_in_the_middle_of_a_batch_loses_nothing_and_another_goes_on(
+    stack: Stack,
+) -> None:
     drain = stack.parts()["drain"]
     with Load(stack.credentials).running() as load:
         with stack.inserts_blocked():
@@ -158,5 +166,7 @@ def test_a_slow_drain_rate_is_kept_with_a_backlog(slow_stack: Stack) -> None:
         for last in range(first + 1, len(moments)):
             batches, seconds = last - first + 1, (moments[last] - start).total_seconds()
             assert batches <= RATE * seconds + 1 + 1, f"{batches} batches in {seconds:.2f} s"
-    print(f"\n{len(moments)} batches in {(moments[-1] - moments[0]).total_seconds():.1f} s at {RATE} a second")
+    print(
+        f"\n{len(moments)} batches in {(moments[-1] - moments[0]).total_seconds():.1f} s at {RATE} a second"
+    )
     assert {events for (events,) in stack.ask("SELECT DISTINCT events FROM events_batch")} == {BATCH}

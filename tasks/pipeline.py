@@ -44,7 +44,6 @@ def drain(self: "Task[Any, Any]", slot: int) -> dict[str, Any]:
     drained = drain_stage.drain(sync_client(), slot, attempt=attempt, last_attempt=attempt >= 3)
     if drained.more:
         ring(slot)
-    log.info("drain %s", drained.summary())
     return drained.summary()
 
 

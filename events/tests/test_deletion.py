@@ -63,5 +63,5 @@ def test_a_project_stays_while_events_of_it_may_still_come(
     deletion.delete_some(valkey)
     assert Project.objects.count() == 2
     drain(valkey, 0)
-    assert deletion.delete_some(valkey) == 1
+    assert deletion.delete_some(valkey) == 2  # the event and its hour of the ledger
     assert [project.name for project in Project.objects.all()] == ["recent"]

@@ -1,0 +1,139 @@
+"""Every metric there is, declared here and nowhere else: what the processes count, and what is read when asked.
+
+Counted ones lie in files that the stack's processes share, so that `/metrics` of the web process covers workers too.
+All have labels: a process that counts nothing leaves no file.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+log = logging.getLogger(__name__)
+_own = CollectorRegistry()
+
+# --- what processes count ---------------------------------------------------------------------------------
+
+REQUESTS = Counter(
+    "eventsite_requests", "Ingest requests answered: taken (202) or refused.", ["outcome"], registry=_own
+)
+REFUSED_REQUESTS = Counter(
+    "eventsite_refused_requests", "Ingest requests of which nothing was taken, by code.", ["code"], registry=_own
+)
+REFUSED_EVENTS = Counter(
+    "eventsite_refused_events", "Events refused, each told to its client, by code.", ["code"], registry=_own
+)
+EVENTS_IN = Counter(
+    "eventsite_stage_in_events", "Events that came to a stage: accept, buffer, drain, store.", ["stage"], registry=_own
+)
+EVENTS_OUT = Counter(
+    "eventsite_stage_out_events", "Events that left a stage, by what became of them.", ["stage", "outcome"],
+    registry=_own,
+)  # fmt: skip
+ACCEPT_SECONDS = Counter(
+    "eventsite_accept_busy_seconds", "Time spent on reading and checking bodies.", ["interface"], registry=_own
+)
+STAGE_SECONDS = Histogram(
+    "eventsite_stage_seconds",
+    "Time of one push (buffer), one run (drain), one batch's statements (store), one tick.",
+    ["stage"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
+    registry=_own,
+)
+BATCHES = Counter("eventsite_drain_runs", "Drain runs, by outcome.", ["outcome"], registry=_own)
+
+# --- what is read when somebody asks; absent while the server that knows it is away --------------------------
+
+GAUGES: Final[dict[str, str]] = {
+    "eventsite_queue_events": "Events held, claimed but unfinished ones included.",
+    "eventsite_queue_bytes": "Bytes of events held.",
+    "eventsite_queue_max_events": "The queue's bound in events.",
+    "eventsite_queue_max_bytes": "The queue's bound in bytes.",
+    "eventsite_queue_oldest_seconds": "Age of the oldest entry held; 0 when nothing is.",
+    "eventsite_queue_drained_per_second": "Moving average of events drained a second while there is a backlog.",
+    "eventsite_queue_idle_seconds": "Time since the last batch was drained.",
+    "eventsite_queue_accepted_events": "Events accepted as the push script counts them, of the latest two to three hours.",
+    "eventsite_drain_paused": "1 while draining is paused.",
+    "eventsite_drain_slots": "Slots.",
+    "eventsite_drain_held_slots": "Slots on hold: their batch waits for a retry or for the database.",
+    "eventsite_drain_messages": "Doorbells in Celery's list that no worker took yet.",
+    "eventsite_tick_age_seconds": "Time since the last tick ended.",
+    "eventsite_ledger_difference": "Events that an hour of a project does not account for; one 0 without labels if all balance.",
+    "eventsite_alarm": "1 for each alarm that stands.",
+    "eventsite_default_partition_rows": "Rows in the default partition, which ought to be empty; counted up to 10,000.",
+}
+COUNTERS: Final[dict[str, str]] = {
+    "eventsite_queue_drained_events": "Events drained since the queue was made.",
+}
+
+Labels = tuple[tuple[str, str], ...]
+Readings = Mapping[tuple[str, Labels], float]  # name and labels -> value
+
+
+class _Read(Collector):
+    """Readings in the form of the library. An undeclared name is a KeyError."""
+
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
+        for (name, labels), value in self._readings.items():
+            if name not in families:
+                families[name] = (
+                    CounterMetricFamily(name, COUNTERS[name])
+                    if name in COUNTERS
+                    else GaugeMetricFamily(name, GAUGES[name])
+                )
+            sample = f"{name}_total" if name in COUNTERS else name
+            families[name].add_sample(sample, dict(labels), value)
+        return families.values()
+
+
+def exposition(readings: Readings) -> bytes:
+    """Returns all counted metrics and these readings in Prometheus' text format."""
+    registry = CollectorRegistry()
+    if _shared is None:
+        registry.register(_own)
+    else:
+        MultiProcessCollector(registry, path=str(_shared))  # type: ignore[no-untyped-call]
+    registry.register(_Read(readings))
+    return generate_latest(registry)
+
+
+# --- sharing ------------------------------------------------------------------------------------------------------
+
+_shared: Path | None = None
+_name: str | None = None
+
+
+def share(directory: Path, *, name: str | None = None) -> None:
+    """From now on this process counts in files of `directory`, named by its process id.
+
+    Or by `name`, of which no two live at once: then its successor goes on in the same file, and a worker whose
+    children come and go leaves few. To be called before anything is counted. A directory that cannot be used
+    costs the figures of this process, nothing else.
+    """
+    global _shared, _name
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.listdir(directory)
+    except OSError as error:
+        log.warning("metrics of this process stay its own: %s", error.strerror)
+        return
+    _shared, _name = directory, name
+    os.environ[DIRECTORY_VARIABLE] = str(directory)
+    values.ValueClass = values.MultiProcessValue(_identity)
+
+
+def _identity() -> str | int:
+    return _name or os.getpid()
