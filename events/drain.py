@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from events import buffer, retry, store
+from eventsite import metrics
 
 MAX_DEATHS: Final = 2  # after as many, an entry is tried alone; if its worker dies then too, event by event
 TIMEOUTS: Final = ("57014", "25P04")  # the batch was too much for its time: the next one is half as large
@@ -38,6 +39,17 @@ def drain(client: redis.Redis, slot: int, *, attempt: int = 0, last_attempt: boo
     Durable on return: what it counts. A crash midway leaves the batch with its slot; the next run takes it up.
     Raises retry.Transient when the infrastructure failed: the slot is then on hold.
     """
+    started, outcome = time.monotonic(), "failed"
+    try:
+        drained = _run(client, slot, attempt, last_attempt)
+        outcome = drained.outcome
+    finally:
+        metrics.BATCHES.labels(outcome).inc()
+        metrics.STAGE_SECONDS.labels("drain").observe(time.monotonic() - started)
+    return drained
+
+
+def _run(client: redis.Redis, slot: int, attempt: int, last_attempt: bool) -> Drained:
     started = time.monotonic()
     try:
         begun = buffer.begin(client, slot)
@@ -51,9 +63,14 @@ def drain(client: redis.Redis, slot: int, *, attempt: int = 0, last_attempt: boo
             batch = buffer.claim(client, slot, max_events=_wanted_events(begun))
             if not batch.ids:
                 return Drained("empty", slot)
-            stored = _store(client, batch, slot, attempt, may_bury_all=begun.may_bury_all)
+            metrics.EVENTS_IN.labels("drain").inc(batch.events)
+            with metrics.STAGE_SECONDS.labels("store").time():
+                stored = _store(
+                    client, batch, slot, max(attempt, begun.attempts), may_bury_all=begun.may_bury_all
+                )
+        _count(batch, stored)
         dead = stored.dead.total()
-        buffer.ack(
+        acked = buffer.ack(
             client, slot, batch.ids, events=batch.events, dead=dead, dead_projects=stored.dead_projects
         )
         if batch.failed_before:
@@ -81,8 +98,17 @@ def drain(client: redis.Redis, slot: int, *, attempt: int = 0, last_attempt: boo
         duplicate=stored.duplicates,
         dead=dead,
         seconds=round(time.monotonic() - started, 4),
-        more=batch.more,
+        more=batch.more or acked.more,
     )
+
+
+def _count(batch: buffer.Claimed, stored: store.Stored) -> None:
+    """Counts, for /metrics, what was committed."""
+    metrics.EVENTS_OUT.labels("drain", "stored").inc(batch.events)
+    metrics.EVENTS_IN.labels("store").inc(stored.received.total())
+    metrics.EVENTS_OUT.labels("store", "stored").inc(stored.stored.total())
+    metrics.EVENTS_OUT.labels("store", "duplicate").inc(stored.duplicates)
+    metrics.EVENTS_OUT.labels("store", "dead").inc(stored.dead.total())
 
 
 def _store(

@@ -18,7 +18,10 @@ from events.models import Batch, DeadLetter
 
 SLOT_LOCK: Final = 0x45530001  # pg_advisory_xact_lock(class, slot)
 DEDUP_LOCK: Final = 0x45530002
-TRANSACTION_SECONDS: Final = 15  # fences a worker that froze while it held its slot
+TRANSACTION_SECONDS: Final = 15  # fences a worker that froze while it held its slot: ends its connection
+STATEMENT_SECONDS: Final = (
+    12  # before that, so that a batch too large for its time is told from a lost connection
+)
 BREAKER_EVENTS: Final = 500  # half of the last 1,000
 # An envelope is encoded in this order, so the first match is the event's own.
 _LABEL: Final = {
@@ -60,6 +63,7 @@ def take_slot(slot: int) -> bool:
         # synchronous_commit is no knob: an entry is deleted from the queue once this commit is acknowledged.
         cursor.execute(
             f"SET LOCAL synchronous_commit = on; SET LOCAL transaction_timeout = '{TRANSACTION_SECONDS}s';"
+            f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';"
             f"SET LOCAL idle_in_transaction_session_timeout = '{TRANSACTION_SECONDS}s';"
             # The anti-join by index, whatever the statistics of a day's young partition say.
             "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"

@@ -1,4 +1,4 @@
-"""The oldest servers that work, checked where they are first used: at the start."""
+"""Which servers do, checked where they are first used: at the start."""
 
 from typing import Any
 
@@ -9,6 +9,10 @@ REDIS_MIN_TEXT = "7.2"
 
 class TooOld(Exception):
     """A server is older than what the code needs; the text is one clear line."""
+
+
+class Unfit(Exception):
+    """A server whose settings would lose events; the text is one clear line."""
 
 
 def check_postgres(server_version: int) -> None:
@@ -28,3 +32,16 @@ def check_redis(info: dict[str, Any]) -> None:
     numbers = tuple(int(part) for part in told.split(".")[:2] if part.isdigit())
     if numbers < REDIS_MIN:
         raise TooOld(f"{name} {told} is too old: Eventsite needs {REDIS_MIN_TEXT} or newer (REDIS_URL).")
+
+
+def check_memory(info: dict[str, Any], queue_bytes: int) -> None:
+    """Takes INFO's memory section: a queue must not be evicted, and must leave room for what drains it."""
+    policy, limit = info.get("maxmemory_policy", "noeviction"), int(info.get("maxmemory", 0))
+    if policy != "noeviction":
+        raise Unfit(
+            f"Valkey's maxmemory-policy is {policy}, which may evict events: set noeviction (REDIS_URL)."
+        )
+    if limit and queue_bytes > limit // 2:
+        raise Unfit(
+            f"EVENTS_QUEUE_MAX_BYTES ({queue_bytes}) is more than half of Valkey's maxmemory ({limit}): lower it or raise that."
+        )

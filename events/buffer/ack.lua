@@ -2,7 +2,7 @@
 -- Delete stored entries; only the call that really deletes one subtracts it, so counters end at 0 whoever comes twice.
 -- KEYS: stream, depth, progress, the slot's work, crashes, window, paused, leave to bury
 -- ARGV: group, now (epoch ms), events of the batch, those that failed as data, their projects (space between), ids ...
--- Returns how many this call deleted
+-- Returns {how many this call deleted, 1 if entries wait that no slot has claimed}
 local deleted, events = 0, 0
 for i = 6, #ARGV do
   local entry = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
@@ -42,4 +42,13 @@ if ARGV[4] ~= '0' or redis.call('EXISTS', KEYS[6]) == 1 then
     redis.call('SET', KEYS[7], dead .. ' of the last ' .. seen .. ' events failed as data, in ' .. several .. ' projects')
   end
 end
-return deleted
+
+-- Looked at now and not at the claim: a ring that came while the slot was busy has woken nobody.
+local delivered
+for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local field = {}
+  for i = 1, #info, 2 do field[info[i]] = info[i + 1] end
+  if field['name'] == ARGV[1] then delivered = field['last-delivered-id'] end
+end
+local waits = delivered and #redis.call('XRANGE', KEYS[1], '(' .. delivered, '+', 'COUNT', 1)
+return {deleted, waits or 0}

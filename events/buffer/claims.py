@@ -44,6 +44,14 @@ class Claimed:
     deaths: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """`deleted`: entries that this call deleted; `more`: others wait that no slot has claimed."""
+
+    deleted: int
+    more: bool
+
+
 def claim(
     client: redis.Redis, slot: int, *, max_events: int | None = None, max_bytes: int | None = None
 ) -> Claimed:
@@ -82,14 +90,15 @@ def ack(
     events: int,
     dead: int = 0,
     dead_projects: Iterable[int] = (),
-) -> int:
-    """Deletes entries that are stored; returns how many were still there. Safe to call twice.
+) -> Acked:
+    """Deletes entries that are stored. Safe to call twice.
 
     `events` and `dead` of the batch feed the breaker: it pauses draining when half of the last 1,000 failed as data.
     """
     keys = [STREAM, DEPTH, PROGRESS, work_key(slot), CRASHES, WINDOW, PAUSED, BURY_LEAVE]
     projects = " ".join(str(project_id) for project_id in sorted(dead_projects))
-    return int(run(client, "ack", keys, [GROUP, now_ms(), events, dead, projects, *ids]))
+    deleted, waits = run(client, "ack", keys, [GROUP, now_ms(), events, dead, projects, *ids])
+    return Acked(int(deleted), bool(waits))
 
 
 def give_up(client: redis.Redis, slot: int) -> None:

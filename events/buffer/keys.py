@@ -12,6 +12,8 @@ STREAM: Final = "es:stream"
 # hash: n entries, e events, b bytes; e:<project>, q:<project>:<hour> events of one; drained ever, rate a second
 DEPTH: Final = "es:depth"
 ACCEPTED: Final = "es:accepted"  # hash: <project>:<hour> -> events accepted
+TICKED: Final = "es:ticked"  # epoch ms of the last tick
+RESUMED: Final = "es:resumed"  # epoch ms at which a pause ended last
 EPOCH: Final = "es:epoch"  # made with the stream: a replaced Valkey may repeat entry ids
 PROGRESS: Final = "es:progress"  # epoch ms of the last acked batch
 PAUSED: Final = "es:paused"  # why nothing is drained; absent: it is

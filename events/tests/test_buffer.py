@@ -86,7 +86,7 @@ def test_a_retry_takes_the_same_batch_and_another_slot_does_not(valkey: redis.Re
 def test_counters_end_at_zero_however_often_a_batch_is_acked(valkey: redis.Redis) -> None:
     buffer.push(valkey, [unit(1, rows=5), unit(2, rows=3)])
     batch = buffer.claim(valkey, 0)
-    assert [buffer.ack(valkey, 0, batch.ids, events=8) for _ in range(2)] == [2, 0]
+    assert [buffer.ack(valkey, 0, batch.ids, events=8).deleted for _ in range(2)] == [2, 0]
     assert counters(valkey) == {"n": 0, "e": 0, "b": 0}
     assert valkey.xlen(buffer.STREAM) == 0
     assert valkey.xpending(buffer.STREAM, buffer.GROUP)["pending"] == 0
@@ -100,7 +100,7 @@ def test_at_maxmemory_a_push_is_refused_and_the_queue_still_drains(valkey: redis
         with pytest.raises(redis.OutOfMemoryError):
             buffer.push(valkey, [unit()])
         valkey.script_flush()  # as after a restart
-        assert buffer.ack(valkey, 0, buffer.claim(valkey, 0).ids, events=50) == 1
+        assert buffer.ack(valkey, 0, buffer.claim(valkey, 0).ids, events=50).deleted == 1
     finally:
         valkey.config_set("maxmemory", limit)
     assert counters(valkey) == {"n": 0, "e": 0, "b": 0}
@@ -188,3 +188,12 @@ def test_the_drain_rate_is_measured_while_there_is_a_backlog(valkey: redis.Redis
         buffer.DEPTH, mapping={"drained": 1_000, "drained_before": 0, "drained_at": time.time() - 2, "e": 5}
     )
     assert 400 < buffer.measure_rate(valkey) < 600
+
+
+def test_an_ack_sees_what_came_while_its_slot_was_busy(valkey: redis.Redis) -> None:
+    buffer.push(valkey, [unit()])
+    first = buffer.claim(valkey, 0)
+    buffer.push(valkey, [unit()])
+    assert (first.more, buffer.ack(valkey, 0, first.ids, events=1).more) == (False, True)
+    second = buffer.claim(valkey, 0)
+    assert buffer.ack(valkey, 0, second.ids, events=1).more is False

@@ -144,6 +144,33 @@ def test_infrastructure_errors_are_raised_and_never_buried(valkey: redis.Redis) 
     assert drain(valkey, 0).stored == 1
 
 
+def test_a_batch_too_large_for_its_time_is_halved_until_it_fits(valkey: redis.Redis, settings: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN IF (SELECT count(*) FROM inserted) > 3 THEN PERFORM pg_sleep(60); END IF; RETURN NULL; END $$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER slow AFTER INSERT ON events_event REFERENCING NEW TABLE AS inserted"
+            " FOR EACH STATEMENT EXECUTE FUNCTION slow()"
+        )
+    settings.EVENTS_BATCH_SIZE = 8
+    for _ in range(8):
+        queue(valkey, {"name": "a"})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "STATEMENT_SECONDS", 1)
+            for attempt in range(2):
+                with pytest.raises(retry.Transient) as raised:
+                    drain(valkey, 0, attempt=attempt)
+                assert raised.value.sqlstate == "57014"
+            drained = drain(valkey, 0, attempt=2)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER slow ON events_event; DROP FUNCTION slow()")
+    assert (drained.stored, drained.more, Batch.objects.get().attempts) == (2, True, 3)
+
+
 def test_two_runs_of_one_slot_exclude_each_other(valkey: redis.Redis) -> None:
     queue(valkey, [{"name": "a"}])
 

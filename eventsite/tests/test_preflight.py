@@ -97,3 +97,22 @@ def test_the_supervisor_takes_little_memory():
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
     assert not {"django", "celery", "hashlib", "ssl", "http.client", "asyncio"} & set(said.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"maxmemory_policy": "allkeys-lru", "maxmemory": 0}, "maxmemory-policy is allkeys-lru"),
+        ({"maxmemory_policy": "noeviction", "maxmemory": 1_999}, "more than half of Valkey's maxmemory"),
+    ],
+)
+def test_a_queue_that_may_be_evicted_or_has_no_headroom_is_refused(
+    info: dict[str, object], said: str
+) -> None:
+    with pytest.raises(versions.Unfit, match=said):
+        versions.check_memory(info, 1_000)
+
+
+@pytest.mark.parametrize("limit", [0, 2_000])
+def test_half_of_the_memory_and_no_limit_will_do(limit: int) -> None:
+    versions.check_memory({"maxmemory_policy": "noeviction", "maxmemory": limit}, 1_000)

@@ -83,6 +83,21 @@ def test_readme_lists_every_code_that_an_answer_of_ingestion_may_hold(code: str)
     assert code == KeyCode.NOT_OWNER or f"`{code}`" in README
 
 
+def test_the_files_that_the_docs_name_are_there() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(
+            r"(?<![\w/])(?:events|projects|tasks|eventsite|docs)/[\w./-]*\w", page.read_text()
+        )
+    }
+    assert "events/edge.py" in named
+    assert [
+        name for name in sorted(named) if "NNNN" not in name and "." in name and not (ROOT / name).exists()
+    ] == []
+
+
 def test_the_first_curl_line_of_readme_is_the_one_that_a_start_prints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ ones are made beside the old; where the data are new, the old file is replaced.
 
 import json
 import secrets
+import sys
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -47,13 +48,23 @@ class Command(BaseCommand):
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [ONE_AT_A_TIME])
 
 
+def warn(text: str) -> None:
+    print(f"eventsite: {text}", file=sys.stderr)
+
+
 def check_servers() -> None:
     """Errors: CommandError, one line, when a server is away, refuses us or is too old."""
     try:
         connection.ensure_connection()
         versions.check_postgres(cast(DatabaseWrapper, connection).pg_version)
-        versions.check_redis(sync_client().info("server"))
-    except (versions.TooOld, NotSupportedError) as error:
+        client = sync_client()
+        versions.check_redis(client.info("server"))
+        versions.check_memory(client.info("memory"), settings.EVENTS_QUEUE_MAX_BYTES)
+        if not client.info("persistence").get("aof_enabled"):
+            warn(
+                "Valkey writes no append-only file: its crash loses acknowledged events. Set appendonly yes."
+            )
+    except (versions.TooOld, versions.Unfit, NotSupportedError) as error:
         raise CommandError(" ".join(str(error).split())) from None
     except Error as error:
         raise CommandError(
