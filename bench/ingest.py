@@ -22,7 +22,7 @@ from systemtest.stack import Stack, served_by_wsgi, stack_in_clean_folder, wait
 SINGLE = Step("one event, 1,000 connections", 1_000)
 SINGLE_FEW = Step("one event, 50 connections", 50)
 # Accepts several times what is drained: in a whole step it would fill the queue up to its bound.
-BATCHES = Step("100 events, 50 connections", 50, events=100, share=0.5)
+BATCHES = Step("100 events, 50 connections", 50, events=100, share=0.3)
 OTHERS = {
     "view": Step("the DRF view under WSGI", 1_000),
     "baseline": Step("Django + DRF, one INSERT a request", 1_000),

@@ -3,6 +3,7 @@
 Imports nothing of the product. What a client could not do (kill a worker, stop PostgreSQL) is done by signals.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.05
+PR_SET_PDEATHSIG = 1
 # What a test run or a person's shell may have set, and what would point the stack elsewhere.
 NOT_INHERITED = (
     "DATABASE_URL",
@@ -46,6 +48,12 @@ def wait(condition: Callable[[], object], seconds: float, what: str) -> float:
             raise AssertionError(f"waited {seconds} s in vain: {what}")
         time.sleep(min(POLL_SECONDS, seconds / 20))
     return time.monotonic() - begin
+
+
+def _end_with_parent() -> None:
+    """In the child: a killed test run takes its stack with it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 def free_port() -> int:
@@ -79,6 +87,7 @@ class Stack:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         wait(lambda: self.curl_line or self.process.poll() is not None, START_SECONDS, "the start")
         assert self.curl_line, self.said
