@@ -5,7 +5,7 @@ BIN := $(VENV)/bin/python
 # State goes to var/; PORT, FLOWER_PORT and EVENTSITE_VAR move a stack aside.
 
 .DEFAULT_GOAL := help
-.PHONY: help up start down status logs test lint format bench clean
+.PHONY: help up start down status logs test lint format bench torture loadtest clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,12 @@ format: $(VENV)/development ## let ruff format and mend
 BENCH ?= ingest
 bench: $(VENV)/runtime ## measure this machine: ingestion, or with BENCH=store the insert; needs wrk
 	@exec $(BIN) -m bench.$(BENCH) $(ARGS)
+
+torture: $(VENV)/development ## ten minutes of crashes on a stack of its own, and the count (ARGS='--seed 7 --minutes 10')
+	@exec $(BIN) -m torture $(ARGS)
+
+loadtest: $(VENV)/development ## locust, 100 to 1,000 users; then with a slow drain and a small queue
+	@exec $(BIN) -m loadtest
 
 clean: ## remove the virtual environment and caches; var/ (your data) stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

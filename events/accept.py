@@ -12,15 +12,19 @@ import uuid_utils
 
 from events import jsonb, times
 from events.codes import Code
-from events.envelope import EMPTY, Envelope, Problem
+from events.envelope import EMPTY, Envelope, Problem, Refused
 from events.limits import Limits
-from events.protocols import native
+from events.protocols import native, outline
 
 MAX_TEXT = 200  # characters, not bytes: as PostgreSQL's varchar counts
 CLIENT_ID_NAMESPACE = uuid_utils.UUID(str(StandardUUID("6f7f3c6a-54d8-5b4f-9c0e-0e6a3f1d2b7c")))
 IDEMPOTENCY_NAMESPACE = uuid_utils.UUID(str(StandardUUID("0b9d6f0e-2c55-5a53-8a4e-7d1f5c9a4e21")))
 # A shorter difference between the client's `sent_at` and our clock is the way here, not a wrong clock.
 MIN_CLOCK_SKEW = timedelta(seconds=5)
+_NO_DRAFT = native.Draft()
+_KEEPS_ORIGINAL = frozenset(
+    (Code.SANITIZED, Code.DUPLICATE_KEY)
+)  # what was sent is not recoverable from the row
 
 
 @dataclass(slots=True)
@@ -35,8 +39,7 @@ class Decision:
     warnings: list[Problem] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, gc=False):
     """What one request's events have in common."""
 
     project_id: int
@@ -46,6 +49,7 @@ class Terms:
     skew: timedelta | None
     idempotency_key: str | None
     limits: Limits
+    is_utf8: bool
 
 
 class _Rejected(Exception):
@@ -83,6 +87,7 @@ def accept(
         skew=_skew(request.sent_at, now),
         idempotency_key=idempotency_key,
         limits=limits,
+        is_utf8=request.is_utf8,
     )
     decision = Decision(single=request.single, received_ms=int(now.timestamp() * 1000))
     for index, item in enumerate(request.items):
@@ -97,10 +102,13 @@ def _skew(sent_at: Any, now: datetime) -> timedelta | None:
 
 def _decide(decision: Decision, index: int, item: bytes | msgspec.Raw, terms: Terms) -> None:
     warnings: list[tuple[Code, str, str]] = []
-    draft = native.Draft()
+    draft = _NO_DRAFT
     try:
-        draft, extra, raw = _read(bytes(item), terms.limits, warnings)
-        envelope = _envelope(draft, extra, raw, item, index, terms, warnings)
+        sent = bytes(item)
+        draft, extra, cleaned = _read(sent, terms, warnings)
+        envelope = _envelope(draft, extra, cleaned, index, terms, warnings)
+        if warnings and not _KEEPS_ORIGINAL.isdisjoint(code for code, _, _ in warnings):
+            envelope = msgspec.structs.replace(envelope, raw=base64.b64encode(sent).decode())
     except _Rejected as refusal:
         sent_id = draft.id if isinstance(draft.id, str) and len(draft.id) <= MAX_TEXT else None
         decision.ids.append(sent_id)
@@ -113,9 +121,10 @@ def _decide(decision: Decision, index: int, item: bytes | msgspec.Raw, terms: Te
 
 
 def _read(
-    item: bytes, limits: Limits, warnings: list[tuple[Code, str, str]]
-) -> tuple[native.Draft, dict[str, msgspec.Raw], str | None]:
-    """One event's fields, those we do not know, and its exact bytes in base64 when they had to be altered."""
+    item: bytes, terms: Terms, warnings: list[tuple[Code, str, str]]
+) -> tuple[native.Draft, dict[str, msgspec.Raw], bytes]:
+    """One event's fields, those we do not know, and its bytes as they can be stored."""
+    limits = terms.limits
     if len(item) > limits.event_bytes:
         detail = (
             f"The event has {len(item)} bytes; at most {limits.event_bytes} are taken. Do not send it again."
@@ -123,24 +132,51 @@ def _read(
         raise _Rejected(Code.TOO_LARGE, None, detail)
     if jsonb.is_deeper_than(item, limits.depth):
         raise _Rejected(Code.TOO_DEEP, None, f"The event nests deeper than {limits.depth} levels.")
-    cleaned = jsonb.clean(item)
+    if not terms.is_utf8:
+        _check_utf8(item)
+    outlined = jsonb.outline(item)
+    cleaned = jsonb.clean(item, outlined)
     try:
         draft, extra = native.read(cleaned)
     except msgspec.ValidationError:
         raise _Rejected(Code.NOT_AN_OBJECT, None, "An event must be a JSON object.") from None
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _diagnosed(item) from None
-    if cleaned == item:
-        return draft, extra, None
-    detail = "It holds a NUL, half a surrogate pair or a number out of range; these were replaced, the exact bytes are kept."
-    warnings.append((Code.SANITIZED, "properties", detail))
-    return draft, extra, base64.b64encode(item).decode()
+    try:
+        twin = jsonb.twin_key(cleaned, outlined)
+    except (ValueError, RecursionError):
+        raise _diagnosed(item) from None
+    if cleaned != item:
+        detail = "It holds a NUL, half a surrogate pair or a number out of range; these were replaced, the exact bytes are kept."
+        warnings.append((Code.SANITIZED, "properties", detail))
+    if twin is not None:
+        detail = "This key stands twice in one object; the last one was taken, the exact bytes are kept."
+        warnings.append((Code.DUPLICATE_KEY, twin, detail))
+    return draft, extra, cleaned
+
+
+def _check_utf8(item: bytes) -> None:
+    try:
+        item.decode()
+    except UnicodeDecodeError as error:
+        detail = f"The event is not UTF-8: byte 0x{item[error.start]:02x} at its offset {error.start}."
+        raise _Rejected(Code.INVALID_UTF8, _field_at(item, error.start), detail) from None
+
+
+def _field_at(item: bytes, offset: int) -> str | None:
+    """The top-level field that the byte at `offset` belongs to, where the event's outline can be found."""
+    try:
+        return outline.member_at(item, offset)
+    except Refused:
+        return None
 
 
 def _diagnosed(item: bytes) -> _Rejected:
     def not_a_number(name: str) -> Any:
         raise _Rejected(Code.INVALID_NUMBER, None, f"{name} is not a JSON number.")
 
+    if item[1:2] == b"\0":
+        return _Rejected(Code.INVALID_UTF8, None, outline.UTF_16)
     try:
         json.loads(item, parse_constant=not_a_number, parse_int=str)
     except json.JSONDecodeError as error:
@@ -156,8 +192,7 @@ def _diagnosed(item: bytes) -> _Rejected:
 def _envelope(
     draft: native.Draft,
     extra: dict[str, msgspec.Raw],
-    raw: str | None,
-    item: bytes | msgspec.Raw,
+    item: bytes,
     index: int,
     terms: Terms,
     warnings: list[tuple[Code, str, str]],
@@ -184,19 +219,18 @@ def _envelope(
         project_id=terms.project_id,
         event_id=event_id,
         name=draft.name,
-        occurred_at=_occurred(draft.occurred_at, terms, warnings, added),
+        occurred_at=_occurred(draft.occurred_at, item, terms, warnings, added),
         received_at=terms.received_text,
         properties=properties,
-        context=_with(context, added) if added else context,
+        context=_with(context, added, warnings) if added else context,
         client_event_id=client_event_id,
         user_id=_optional("user_id", draft.user_id, item),
         anonymous_id=_optional("anonymous_id", draft.anonymous_id, item),
         session_id=_optional("session_id", draft.session_id, item),
-        raw=raw,
     )
 
 
-def _identity(sent: Any, item: bytes | msgspec.Raw, index: int, terms: Terms) -> tuple[str, str | None]:
+def _identity(sent: Any, item: bytes, index: int, terms: Terms) -> tuple[str, str | None]:
     """The event's UUID, and what the client called it where that reads otherwise."""
     text = _optional("id", sent, item)
     if text is None:
@@ -214,19 +248,33 @@ def _identity(sent: Any, item: bytes | msgspec.Raw, index: int, terms: Terms) ->
     return str(uuid_utils.uuid5(CLIENT_ID_NAMESPACE, f"{terms.project_id}:{text}")), text
 
 
-def _optional(name: str, value: Any, item: bytes | msgspec.Raw) -> str | None:
+def ids_of(project_id: int, sent_id: str) -> list[str]:
+    """Takes an id as a client knows it, returns the event ids that it may have here: the UUID it is, or uuid5 of it."""
+    ids = [str(uuid_utils.uuid5(CLIENT_ID_NAMESPACE, f"{project_id}:{sent_id}"))]
+    try:
+        return [str(uuid_utils.UUID(sent_id)), *ids]
+    except ValueError:
+        return ids
+
+
+def _optional(name: str, value: Any, item: bytes) -> str | None:
     return None if value is None or value == "" else _text(name, value, item)
 
 
-def _text(name: str, value: Any, item: bytes | msgspec.Raw) -> str:
+def _text(name: str, value: Any, item: bytes) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _wrong_type(name, value, "a string")
     if isinstance(value, float):  # as it was written: a double keeps 17 digits of it
-        value = bytes(msgspec.json.decode(bytes(item), type=dict[str, msgspec.Raw])[name]).decode()
+        value = bytes(_written(name, item)).decode()
     text = value if isinstance(value, str) else str(value)
     if len(text) > MAX_TEXT:
         raise _too_long(name, text)
     return text
+
+
+def _written(name: str, item: bytes) -> msgspec.Raw:
+    """A field as it stands in the event."""
+    return msgspec.json.decode(item, type=dict[str, msgspec.Raw])[name]
 
 
 def _object(name: str, value: msgspec.Raw) -> msgspec.Raw:
@@ -240,7 +288,9 @@ def _object(name: str, value: msgspec.Raw) -> msgspec.Raw:
     raise _wrong_type(name, msgspec.json.decode(value), "an object")
 
 
-def _occurred(sent: Any, terms: Terms, warnings: list[tuple[Code, str, str]], added: dict[str, Any]) -> str:
+def _occurred(
+    sent: Any, item: bytes, terms: Terms, warnings: list[tuple[Code, str, str]], added: dict[str, Any]
+) -> str:
     if sent is None:
         return terms.received_text
     occurred = times.parse(sent)
@@ -262,7 +312,7 @@ def _occurred(sent: Any, terms: Terms, warnings: list[tuple[Code, str, str]], ad
                     f"Moved by {terms.skew.total_seconds():+.3f} s: `sent_at` differs from our clock.",
                 )
             )
-            added["original_occurred_at"] = sent
+            added["original_occurred_at"] = _written("occurred_at", item)
         if occurred and times.is_plausible(occurred, terms.received_at):
             return times.text(occurred)
         warnings.append(
@@ -272,13 +322,16 @@ def _occurred(sent: Any, terms: Terms, warnings: list[tuple[Code, str, str]], ad
                 "It is before 2000 or over 24 h ahead; the time of receipt was taken, the original kept.",
             )
         )
-    added["original_occurred_at"] = sent
+    added["original_occurred_at"] = _written("occurred_at", item)
     return terms.received_text
 
 
-def _with(context: msgspec.Raw, added: dict[str, Any]) -> msgspec.Raw:
-    """`context` with our own entries; what the client sent under these names stays unless it collides."""
+def _with(context: msgspec.Raw, added: dict[str, Any], warnings: list[tuple[Code, str, str]]) -> msgspec.Raw:
+    """`context` with our own entries; what the client sent under these names gives way, with a warning."""
     merged: dict[str, Any] = msgspec.json.decode(context, type=dict[str, msgspec.Raw])
+    for name in merged.keys() & added.keys():
+        detail = "An entry of ours took this place; the exact bytes are kept."
+        warnings.append((Code.SANITIZED, f"context.{name}", detail))
     return msgspec.Raw(msgspec.json.encode(merged | added))
 
 

@@ -16,8 +16,10 @@ class Code(StrEnum):
     BROKEN_ENCODING = "broken_encoding"  # said to be compressed, and does not inflate
     CONFLICTING_LENGTH = "conflicting_length"
     BODY_TIMEOUT = "body_timeout"
+    INCOMPLETE_BODY = "incomplete_body"  # the connection ended before its Content-Length was there
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_IDEMPOTENCY_KEY = "invalid_idempotency_key"
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed"  # the key is for pages of other origins
     # one event
     NOT_AN_OBJECT = "not_an_object"
     REQUIRED = "required"
@@ -28,11 +30,16 @@ class Code(StrEnum):
     TOO_DEEP = "too_deep"
     UNKNOWN_FIELD = "unknown_field"
     INVALID_NUMBER = "invalid_number"  # NaN and Infinity are not JSON
+    # a dead letter that is sent again
+    ID_CHANGED = "id_changed"  # an edited payload must keep its id
+    CANNOT_MEND = "cannot_mend"  # a mending rule does not fit the event
+    UNREADABLE = "unreadable"  # its payload is no envelope: only an edit can send it again
     # warnings: accepted, and something had to be altered
     INVALID_TIME = "invalid_time"
     ABSURD_TIME = "absurd_time"
     CLOCK_CORRECTED = "clock_corrected"
     SANITIZED = "sanitized"  # what jsonb cannot hold was replaced; the exact bytes are kept in `raw`
+    DUPLICATE_KEY = "duplicate_key"  # twice in one object, the last was taken; or `events` twice: refused
     # backpressure
     RATE_LIMITED = "rate_limited"
     QUOTA_EXCEEDED = "quota_exceeded"

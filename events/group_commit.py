@@ -1,13 +1,14 @@
 """Group commit: concurrent requests of one web process share one push, and each waits until Valkey has confirmed it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis.asyncio
 from django.conf import settings
 
-from events import buffer
+from events import buffer, figures
 
 MAX_FLUSH_BYTES = 4_000_000  # one push: Valkey runs it alone, and its socket has a second
 
@@ -35,6 +36,8 @@ class GroupCommit:
         self._open: dict[tuple[int, int], _Waiting] = {}  # entries that still take rows, by project and hour
         self._flusher: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+        self.figures = figures.Pushes()
+        self._pouring: asyncio.TimerHandle | None = None
 
     async def push(self, project_id: int, rows: list[bytes], received_ms: int) -> Settled:
         """Takes encoded envelopes of one request; returns what became of them, all or none, and the queue's state.
@@ -80,14 +83,17 @@ class GroupCommit:
 
     async def _push_waiting(self) -> None:
         batch = self._take()
+        started = time.perf_counter()
         try:
             pushed = await buffer.push_async(self._client, [waiting.unit for waiting in batch])
         except Exception as error:
             # Who came meanwhile would wait for the same dead server: all are told now.
             for waiting in batch + self._waiting:
                 _settle(waiting.done, error)
+            self._count(batch + self._waiting, None, started)
             self._waiting, self._open = [], {}
             return
+        self._count(batch, pushed, started)
         for waiting, outcome in zip(batch, pushed.outcomes, strict=True):
             if outcome.is_taken or len(waiting.done) == 1:
                 _settle(waiting.done, (outcome, pushed))
@@ -95,6 +101,26 @@ class GroupCommit:
                 self._part(waiting)
         if pushed.ring is not None:
             self._loop.run_in_executor(None, self._ring, pushed.ring)
+
+    def _count(self, batch: list[_Waiting], pushed: buffer.Pushed | None, started: float) -> None:
+        """Counts a push. Requests that part are counted when they come again."""
+        gathered = self.figures
+        gathered.seconds.append(time.perf_counter() - started)
+        if pushed is None:
+            gathered.events[figures.UNCONFIRMED] += sum(waiting.unit.events for waiting in batch)
+        else:
+            for waiting, outcome in zip(batch, pushed.outcomes, strict=True):
+                if outcome.is_taken:
+                    gathered.events[figures.TAKEN] += waiting.unit.events
+                    gathered.taken_requests += len(waiting.done)
+                elif len(waiting.done) == 1:
+                    gathered.events[outcome.code] += waiting.unit.events
+        if self._pouring is None:
+            self._pouring = self._loop.call_later(figures.POUR_SECONDS, self._pour)
+
+    def _pour(self) -> None:
+        self._pouring = None
+        self.figures.pour()
 
     def _part(self, waiting: _Waiting) -> None:
         """Requests that were refused together may fit one by one: a quota is exact, whoever shared a push."""

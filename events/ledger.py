@@ -45,21 +45,35 @@ def lines(
     client: redis.Redis, *, since: datetime, project_id: int | None = None, unbalanced: bool = False
 ) -> list[Line]:
     """Returns the hours since a time, latest first. Raises redis.RedisError and django.db.Error."""
-    queued = buffer.queued_counts(client)
-    rows = Ledger.objects.filter(hour__gte=since).order_by("-hour", "project_id")
+    accepted, queued = buffer.hourly_counts(client)
+    rows = Ledger.objects.filter(hour__gte=since)
     if project_id is not None:
         rows = rows.filter(project_id=project_id)
-    found = [_line(row, queued.get((row.project_id, _hour_number(row.hour)), 0)) for row in rows]
+    known = {(row.project_id, _hour_number(row.hour)): row for row in rows}
+    # What the queue counted since the last copy belongs to the same moment as what it holds.
+    for place in accepted.keys() - known.keys():
+        if place[1] >= _hour_number(since) and project_id in (None, place[0]):
+            known[place] = _empty_row(*place)
+    found = [_line(row, accepted.get(place, 0), queued.get(place, 0)) for place, row in known.items()]
+    found.sort(key=lambda line: (-line.hour.timestamp(), line.project_id))
     return [line for line in found if line.difference] if unbalanced else found
 
 
-def _line(row: Ledger, queued: int) -> Line:
-    missing = row.accepted - row.stored - row.duplicate - row.dead - row.discarded - queued
+def _empty_row(project_id: int, hour: int) -> Ledger:
+    counts = dict.fromkeys(
+        ("accepted", "stored", "duplicate", "dead", "discarded", "replayed", "set_back"), 0
+    )
+    return Ledger(project_id=project_id, hour=datetime.fromtimestamp(hour * 3600, UTC), rejected={}, **counts)
+
+
+def _line(row: Ledger, counted: int, queued: int) -> Line:
+    accepted = max(row.accepted, row.set_back + counted)
+    missing = accepted - row.stored - row.duplicate - row.dead - row.discarded - queued
     unaccounted = max(0, min(missing, row.set_back))
     return Line(
         project_id=row.project_id,
         hour=row.hour,
-        accepted=row.accepted,
+        accepted=accepted,
         stored=row.stored,
         duplicate=row.duplicate,
         dead=row.dead,
@@ -126,13 +140,17 @@ def _copy_place(client: redis.Redis) -> None:
 def check(client: redis.Redis) -> list[Line]:
     """Returns the hours that do not balance and did not at the last call either, and keeps them for the alarm."""
     found = lines(client, since=datetime.now(UTC) - CHECKED, unbalanced=True)
-    numbers = {f"{line.project_id} {line.hour.isoformat()}": line.difference for line in found}
-    before = buffer.exchange_suspects(client, numbers)
-    standing = [
-        line for line in found if before.get(f"{line.project_id} {line.hour.isoformat()}") == line.difference
-    ]
+    # Counts that move are read at slightly different moments: only an hour that rested from one look to the next is judged.
+    counts = {_place(line): [line.accepted, line.queued, line.difference] for line in found}
+    before = buffer.exchange_suspects(client, counts)
+    standing = [line for line in found if before.get(_place(line)) == counts[_place(line)]]
+    buffer.keep_unbalanced(client, {_place(line): line.difference for line in standing[:10]})
     buffer.set_alarm(client, "ledger", "; ".join(_told(line) for line in standing[:10]))
     return standing
+
+
+def _place(line: Line) -> str:
+    return f"{line.project_id} {line.hour:%Y-%m-%dT%H:00Z}"
 
 
 def _told(line: Line) -> str:

@@ -70,6 +70,19 @@ class Inbox(models.Model):
         return f"{self.epoch} {self.ms}-{self.seq}"
 
 
+class LetterState(models.TextChoices):
+    WAITING = "waiting"
+    REPLAYING = "replaying", "sent again"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+
+
+class LetterOutcome(models.TextChoices):
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    BURIED = "buried", "buried again"
+
+
 class DeadLetter(models.Model):
     """An accepted event that could not be stored, its envelope exactly as it lay in the queue."""
 
@@ -89,16 +102,107 @@ class DeadLetter(models.Model):
     first_failed_at = models.DateTimeField(db_default=Now())
     last_failed_at = models.DateTimeField(db_default=Now())
     fingerprint = models.CharField(max_length=16, help_text="The cause, for grouping.")
+    state = models.CharField(max_length=9, choices=LetterState.choices, db_default=LetterState.WAITING)
+    outcome = models.CharField(
+        max_length=9,
+        blank=True,
+        db_default="",
+        choices=LetterOutcome.choices,
+        help_text="Where the replay went.",
+    )
+    note = models.TextField(
+        blank=True, db_default="", help_text="Why it was discarded, or why a replay left it alone."
+    )
+    sent = models.BinaryField(
+        null=True, help_text="The envelope that was sent again, where a person or a rule changed it."
+    )
+    replay = models.ForeignKey(
+        "Replay", on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="letters"
+    )
+    # To the microsecond no other's: by it a row or a later letter of the same event is known as this replay's.
+    replayed_at = models.DateTimeField(null=True, help_text="Time of receipt of what was sent again.")
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=150, blank=True, db_default="")
+    successor = models.ForeignKey(
+        "self", on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+",
+        help_text="The letter of the same event that its replay ended in.",
+    )  # fmt: skip
 
     class Meta:
         ordering = ("-id",)
         indexes = (
             models.Index(fields=["project", "-id"], name="deadletter_project"),
             models.Index(fields=["event_id"], name="deadletter_event"),
+            # What is done with stays for months; what waits, and what is under way, is found without it.
+            models.Index(
+                fields=["project", "fingerprint", "id"],
+                name="deadletter_waiting",
+                condition=models.Q(state="waiting"),
+            ),
+            models.Index(fields=["id"], name="deadletter_replaying", condition=models.Q(state="replaying")),
+            models.Index(fields=["last_failed_at"], name="deadletter_age"),
         )
 
     def __str__(self) -> str:
         return f"{self.name or 'event'} {self.event_id}: {self.code}"
+
+
+class ReplayState(models.TextChoices):
+    SENDING = "sending"
+    SETTLING = "settling"  # all are sent; not all have arrived
+    DONE = "done"
+    STOPPED = "stopped"
+
+
+class Replay(models.Model):
+    """A run that sends dead letters again, chunk by chunk. What becomes of each stands with the letter."""
+
+    project = models.ForeignKey(
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    by_name = models.CharField("by", max_length=150)
+    created_at = models.DateTimeField(db_default=Now())
+    filter = models.JSONField(help_text="Which letters.")
+    rule = models.JSONField(null=True, help_text="How each is mended first.")
+    rate = models.PositiveIntegerField(help_text="Events a second, at most.")
+    state = models.CharField(max_length=8, choices=ReplayState.choices, db_default=ReplayState.SENDING)
+    note = models.CharField(max_length=300, blank=True, db_default="", help_text="What it waits for.")
+    total = models.IntegerField(help_text="Letters that matched when it began.")
+    until_id = models.BigIntegerField(
+        help_text="The latest letter then: what it buries again is not its own."
+    )
+    cursor = models.BigIntegerField(db_default=0)
+    last_run_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    counts = models.JSONField(null=True, help_text="What became of its letters, when it ended.")
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (models.Index(fields=["project", "-id"], name="replay_project"),)
+
+    def __str__(self) -> str:
+        return f"replay {self.pk}"
+
+
+class AuditEntry(models.Model):
+    """Who did what to how many dead letters, and when."""
+
+    project = models.ForeignKey(
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    at = models.DateTimeField(db_default=Now())
+    by_name = models.CharField("by", max_length=150)
+    action = models.CharField(max_length=20)
+    letters = models.IntegerField(help_text="How many were concerned.")
+    what = models.JSONField(help_text="Which, and how: filter, rule, reason.")
+
+    class Meta:
+        ordering = ("-id",)
+        verbose_name_plural = "audit log"
+        indexes = (models.Index(fields=["project", "-id"], name="auditentry_project"),)
+
+    def __str__(self) -> str:
+        return f"{self.by_name}: {self.action} {self.letters}"
 
 
 class DrainFailure(models.Model):
@@ -166,3 +270,14 @@ class QueueState(models.Model):
 
     def __str__(self) -> str:
         return f"{self.epoch} {self.last_ms}-{self.last_seq}"
+
+
+class Pipeline(QueueState):
+    """The pipeline as a whole: what operators look at and order, in the admin."""
+
+    class Meta:
+        proxy = True
+        verbose_name_plural = "pipeline"
+
+    def __str__(self) -> str:
+        return "the pipeline"

@@ -1,7 +1,6 @@
 """What the ASGI edge and the DRF view share: from a body as it came to a decision, and from an outcome to an answer."""
 
 import random
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from urllib.parse import parse_qs
@@ -11,14 +10,12 @@ import msgspec
 from events import buffer
 from events.accept import MAX_TEXT, Decision, accept
 from events.codes import Code
+from events.encodings import inflate, too_large
 from events.envelope import Problem, Refused
 from events.limits import Limits
 from events.protocols import native
 from projects.authentication import KeyRefused, KeyStoreUnavailable
 
-GZIP_MAGIC = b"\x1f\x8b"
-PLAIN_ENCODINGS = (b"", b"identity")
-GZIP_ENCODINGS = (b"gzip", b"x-gzip")
 INGEST_PATHS = ("/v1/events",)
 
 _encode = msgspec.json.Encoder().encode
@@ -60,14 +57,9 @@ def refuse_length(content_length: bytes | None, transfer_encoding: bytes | None,
         raise Refused(
             400, Code.CONFLICTING_LENGTH, "Content-Length and Transfer-Encoding exclude each other."
         )
-    if content_length.isdigit() and int(content_length) > limits.body_bytes:
+    # Python reads no number of more than 4,300 digits.
+    if content_length.isdigit() and (len(content_length) > 18 or int(content_length) > limits.body_bytes):
         raise too_large(limits.body_bytes)
-
-
-def too_large(limit: int) -> Refused:
-    return Refused(
-        413, Code.BODY_TOO_LARGE, f"A request may have {limit} bytes. Send fewer events at a time."
-    )
 
 
 def decide(
@@ -75,19 +67,18 @@ def decide(
     *,
     project_id: int,
     content_encoding: bytes,
+    content_type: bytes,
     wanted: Options,
     idempotency_key: bytes | None,
     limits: Limits,
 ) -> Decision:
     """Takes a body as it came, returns what to queue and a receipt for each event. Raises Refused for the request as a whole."""
-    request = native.split(inflate(body, content_encoding, limits))
-    if len(request.items) > limits.request_events:
-        limit = limits.request_events
-        raise Refused(
-            413,
-            Code.TOO_MANY_EVENTS,
-            f"The request has {len(request.items)} events; at most {limit} are taken.",
-        )
+    limit = limits.request_events
+    inflated = inflate(body, content_encoding, limits)
+    request = native.split(inflated, content_type=content_type, max_events=limit)
+    if len(request.items) > limit:
+        detail = f"A request may have {limit} events. Do not send it again as it is: send fewer at a time."
+        raise Refused(413, Code.TOO_MANY_EVENTS, detail)
     if not request.items:
         raise Refused(400, Code.NO_EVENTS, "The request holds no events.", field="events")
     key = None if idempotency_key is None else idempotency_key.decode("latin-1").strip()
@@ -96,41 +87,6 @@ def decide(
             400, Code.INVALID_IDEMPOTENCY_KEY, f"Idempotency-Key must have 1 to {MAX_TEXT} characters."
         )
     return accept(request, project_id=project_id, limits=limits, strict=wanted.strict, idempotency_key=key)
-
-
-def inflate(body: bytes, content_encoding: bytes, limits: Limits) -> bytes:
-    """Takes a body, returns it inflated: gzip is known by its bytes, whatever the header says. Raises Refused (400, 413, 415)."""
-    if body[:2] == GZIP_MAGIC:
-        return _gunzip(body, limits)
-    encoding = content_encoding.strip().lower()
-    if encoding in PLAIN_ENCODINGS or body.lstrip()[:1] in (b"{", b"["):
-        return body
-    if encoding in GZIP_ENCODINGS:
-        raise Refused(400, Code.BROKEN_ENCODING, "The body is said to be gzip, but does not begin like it.")
-    name = encoding.decode("latin-1")
-    raise Refused(
-        415, Code.UNSUPPORTED_ENCODING, f"Content-Encoding {name!r} is not supported; send gzip or none."
-    )
-
-
-def _gunzip(body: bytes, limits: Limits) -> bytes:
-    if len(body) > limits.compressed_bytes:
-        raise too_large(limits.compressed_bytes)
-    limit, parts, size, rest = limits.body_bytes, [], 0, body
-    while rest:  # gzip files may follow one another
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            part = inflater.decompress(rest, limit - size + 1)
-        except zlib.error as error:
-            raise Refused(400, Code.BROKEN_ENCODING, f"The gzip data is damaged: {error}.") from None
-        size += len(part)
-        if size > limit:
-            raise Refused(413, Code.BODY_TOO_LARGE, f"The body inflates to more than {limit} bytes.")
-        if not inflater.eof:
-            raise Refused(400, Code.BROKEN_ENCODING, "The gzip data ends too early.")
-        parts.append(part)
-        rest = inflater.unused_data
-    return b"".join(parts)
 
 
 def refused_counts(decision: Decision) -> Counter[str]:

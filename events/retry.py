@@ -1,5 +1,7 @@
 """What an error means and how long to wait. Pure: no database, no Celery."""
 
+import hashlib
+import re
 from typing import Final
 
 import redis
@@ -21,6 +23,8 @@ TRANSIENT_PREFIXES: Final = (
 )
 UNIQUE_VIOLATION: Final = "23505"
 BAD_DATA_PREFIXES: Final = ("22", "23", "54")
+# What differs between events that fail for one and the same reason: what they hold, and the day's partition.
+_VALUES: Final = re.compile(r'"[^"]*"|\'[^\']*\'|\d+')
 CONNECTION_LOST: Final = "08006"  # where the driver gives none
 QUEUE_AWAY: Final = "queue"
 
@@ -68,6 +72,12 @@ def classify(error: Exception) -> Transient | BadData | None:
         field = getattr(diagnosis, "column_name", None) or getattr(diagnosis, "constraint_name", None)
         return BadData(sqlstate, detail, field)
     return None
+
+
+def fingerprint(code: str, sqlstate: str, field: str, detail: str) -> str:
+    """Takes a failure, returns 16 hex digits that are the same for the same cause, whatever the values."""
+    cause = "" if field else _VALUES.sub("", detail.partition(" DETAIL: ")[0].partition(" CONTEXT: ")[0])
+    return hashlib.sha256(f"{code}:{sqlstate}:{field}:{cause}".encode()).hexdigest()[:16]
 
 
 def backoff_seconds(attempt: int, *, base: int, cap: int) -> int:

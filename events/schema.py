@@ -21,10 +21,10 @@ EXAMPLES: Final[dict[str, Any]] = {
 REFUSALS: Final[dict[int, str]] = {
     400: "Nothing in the request is valid; `errors` says why, by index and field.",
     401: "No key, or an unknown one.",
-    403: "A revoked key, or a read key.",
+    403: "A revoked key, a read key, or a key that is not for pages of this origin.",
     408: "The body did not arrive in time.",
     413: "The request or its only event is too large. Do not send it again as it is.",
-    415: "A Content-Encoding other than gzip.",
+    415: "A Content-Encoding other than gzip, deflate, br and zstd.",
     429: "The project holds its share of the queue. Send it again after Retry-After seconds.",
     503: "The queue is full or does not answer. Send it again after Retry-After seconds.",
 }

@@ -1,6 +1,5 @@
 """Store: one transaction that holds the rows, the dead letters and the counts of what really happened."""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Container
@@ -216,7 +215,7 @@ class _Work:
             stage="store",
             attempts=self.attempt + 1,
             received_at=label.received_at,
-            fingerprint=hashlib.sha256(f"{code}:{sqlstate}:{field_name}".encode()).hexdigest()[:16],
+            fingerprint=retry.fingerprint(code, sqlstate, field_name, detail),
         )
         hour = label.project_id or 0, label.received_at.replace(minute=0, second=0, microsecond=0)
         self.result.received[hour] += 1

@@ -1,4 +1,4 @@
-"""What a web process refused, brought to the ledger once a second: no round trip on the request path."""
+"""What a web process refused, brought to the ledger and to /metrics once a second: no round trip on the request path."""
 
 import asyncio
 from collections import Counter
@@ -6,7 +6,7 @@ from collections import Counter
 import redis
 import redis.asyncio
 
-from events import buffer
+from events import buffer, figures
 
 FLUSH_SECONDS = 1.0
 
@@ -17,20 +17,36 @@ class Tally:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._counts: Counter[tuple[int, int, str]] = Counter()
+        self._events: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
         self._flusher: asyncio.Task[None] | None = None
 
     def add(self, project_id: int, received_ms: int, code: str, events: int) -> None:
+        """Counts refused events of a project."""
         self._counts[project_id, buffer.hour_of(received_ms), str(code)] += events
+        self._events[str(code)] += events
+        self._soon()
+
+    def add_request(self, code: str) -> None:
+        """Counts a request of which nothing was taken."""
+        self._requests[str(code)] += 1
+        self._soon()
+
+    def _soon(self) -> None:
         if self._flusher is None:
             self._flusher = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
         try:
-            while self._counts:
+            while self._counts or self._requests:
                 await asyncio.sleep(FLUSH_SECONDS)
+                figures.count_refused_events(self._events)
+                figures.count_refused_requests(self._requests)
+                self._events, self._requests = Counter(), Counter()
                 counts, self._counts = self._counts, Counter()
                 try:
-                    await buffer.count_rejected_async(self._client, counts)
+                    if counts:
+                        await buffer.count_rejected_async(self._client, counts)
                 except (redis.RedisError, OSError):
                     self._counts.update(counts)  # the queue is away: later, then
         finally:

@@ -12,12 +12,14 @@ from django.db import connection
 
 from events import buffer, ledger
 from events.models import DrainFailure, Inbox
+from eventsite import metrics
 from projects import keyring, quotas
 
 log = logging.getLogger(__name__)
 
 # A power cut may bring deleted entries back; their marks are kept a while longer than the entries.
 INBOX_MARGIN_MS: Final = 600_000
+CHECK_SECONDS: Final = 10  # between two looks at whether the ledger balances
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,12 @@ class Ticked:
 
 def tick(client: redis.Redis) -> Ticked:
     """Returns the slots to ring. Raises redis.RedisError while the queue is away; a database that is away is no error here."""
+    buffer.note_tick(client)
+    with metrics.STAGE_SECONDS.labels("tick").time():
+        return _tick(client)
+
+
+def _tick(client: redis.Redis) -> Ticked:
     buffer.measure_rate(client)
     buffer.heal_counters(client)
     buffer.adopt_orphans(client)
@@ -39,6 +47,8 @@ def tick(client: redis.Redis) -> Ticked:
     try:
         copy_failures(client)
         ledger.copy(client)
+        if buffer.is_due(client, "ledger", every_seconds=CHECK_SECONDS):
+            ledger.check(client)
         keyring.rebuild(client)
         quotas.rebuild(client)
         prune_inbox(client)

@@ -10,7 +10,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
 django_application = get_asgi_application()
 
 from events.edge import Application, Edge  # noqa: E402  needs configured settings
+from eventsite import metrics  # noqa: E402
 from tasks.pipeline import ring  # noqa: E402
+
+metrics.share()
 
 application = Edge(cast(Application, django_application), ring)
 

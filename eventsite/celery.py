@@ -5,12 +5,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from billiard import current_process
 from celery import Celery
-from celery.signals import worker_init, worker_ready
+from celery.signals import worker_init, worker_process_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
 
 from django.conf import settings
+
+from eventsite import metrics
+from eventsite.launch import PART_MARK
 
 
 def broker_url(redis_url: str) -> str:
@@ -54,10 +58,12 @@ app.conf.update(
     worker_send_task_events=True,
     worker_hijack_root_logger=False,
     timezone="UTC",
-    imports=["tasks.pipeline", "tasks.maintenance"],
+    imports=["tasks.pipeline", "tasks.maintenance", "tasks.replay"],
     beat_schedule={
         "tick": {"task": "tasks.pipeline.tick", "schedule": 1.0, "options": {"expires": 2}},
         "partitions": {"task": "tasks.maintenance.ensure_partitions", "schedule": 600.0},
+        "replays": {"task": "tasks.replay.resume", "schedule": 10.0, "options": {"expires": 10}},
+        "dead_letters": {"task": "tasks.maintenance.expire_dead_letters", "schedule": 3600.0},
         "projects": {
             "task": "tasks.maintenance.delete_project_data",
             "schedule": 30.0,
@@ -80,6 +86,13 @@ def _share_memory(**_: object) -> None:
     app.loader.import_default_modules()
     gc.collect()
     gc.freeze()
+
+
+@worker_process_init.connect
+def _share_metrics(**_: object) -> None:
+    """A part of the stack names its pool's processes by their place: a successor goes on with the same figures."""
+    part, place = os.environ.get(PART_MARK), getattr(current_process(), "index", None)
+    metrics.share(name=None if part is None or place is None else f"{part}-{place}")
 
 
 @worker_ready.connect

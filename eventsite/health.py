@@ -1,6 +1,7 @@
-"""Health, for load balancers and supervisors: three plain answers, each check over within about two seconds.
+"""Health, for load balancers and supervisors: plain answers, each check over within about two seconds.
 
 `/healthz`: this process answers. `/readyz/ingest`: events can be taken. `/readyz`: all of it works.
+Progress of the workers is asked elsewhere (liveness.py), figures too (scrape.py); all of it is routed here.
 """
 
 import logging
@@ -71,7 +72,7 @@ def check_keys() -> None:
 def check_postgresql() -> None:
     """Raises CheckFailed unless PostgreSQL answers in time and knows every migration of this code."""
     try:
-        applied = set(_query("SELECT app, name FROM django_migrations"))
+        applied = set(query("SELECT app, name FROM django_migrations"))
     except psycopg2.errors.UndefinedTable as error:
         raise CheckFailed("no migration is applied") from error
     except (psycopg2.Error, TimeoutError) as error:
@@ -87,7 +88,7 @@ def _migrations() -> frozenset[tuple[str, str]]:
     return frozenset(key for key, migration in known.items() if not migration.replaces)
 
 
-def _query(sql: str) -> list[tuple[Any, ...]]:
+def query(sql: str) -> list[tuple[Any, ...]]:
     """Returns one statement's rows, on a connection of its own. TimeoutError after CHECK_SECONDS.
 
     Asynchronous, because a server that hangs (not down, stopped) would keep a blocking connection waiting
@@ -133,7 +134,19 @@ def _answer(checks: dict[str, Callable[[], None]]) -> JsonResponse:
     )
 
 
-PATHS = {"/healthz": healthz, "/readyz": readyz, "/readyz/ingest": readyz_ingest}
+@cache
+def paths() -> dict[str, Callable[[HttpRequest], HttpResponse]]:
+    """The pages that machines ask. At the first request, for the later modules ask `query` above."""
+    from eventsite import liveness, scrape
+
+    return {
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/readyz/ingest": readyz_ingest,
+        "/livez/drain": liveness.livez_drain,
+        "/livez/tick": liveness.livez_tick,
+        "/metrics": scrape.metrics_page,
+    }
 
 
 @sync_and_async_middleware
@@ -142,14 +155,15 @@ def health_middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[H
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponse:
-            view = PATHS.get(request.path.rstrip("/"))
+            view = paths().get(request.path.rstrip("/"))
             response: HttpResponse = await (sync_to_async(view)(request) if view else get_response(request))
             return response
 
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = PATHS.get(request.path.rstrip("/"), get_response)(request)
+        view = paths().get(request.path.rstrip("/"))
+        response: HttpResponse = view(request) if view else get_response(request)
         return response
 
     return answer

@@ -1,7 +1,6 @@
 """Every metric there is, declared here and nowhere else: what the processes count, and what is read when asked.
 
 Counted ones lie in files that the stack's processes share, so that `/metrics` of the web process covers workers too.
-All have labels: a process that counts nothing leaves no file.
 """
 
 import logging
@@ -10,13 +9,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from eventsite import state
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+FILE_BYTES: Final = 1 << 16  # what the library maps at first; all our metrics take a third of it
 
 log = logging.getLogger(__name__)
 _own = CollectorRegistry()
@@ -27,26 +30,47 @@ REQUESTS = Counter(
     "eventsite_requests", "Ingest requests answered: taken (202) or refused.", ["outcome"], registry=_own
 )
 REFUSED_REQUESTS = Counter(
-    "eventsite_refused_requests", "Ingest requests of which nothing was taken, by code.", ["code"], registry=_own
+    "eventsite_refused_requests",
+    "Ingest requests of which nothing was taken, by code.",
+    ["code"],
+    registry=_own,
 )
 REFUSED_EVENTS = Counter(
     "eventsite_refused_events", "Events refused, each told to its client, by code.", ["code"], registry=_own
 )
 EVENTS_IN = Counter(
-    "eventsite_stage_in_events", "Events that came to a stage: accept, buffer, drain, store.", ["stage"], registry=_own
+    "eventsite_stage_in_events",
+    "Events that came to a stage: accept, buffer, drain, store.",
+    ["stage"],
+    registry=_own,
 )
 EVENTS_OUT = Counter(
     "eventsite_stage_out_events", "Events that left a stage, by what became of them.", ["stage", "outcome"],
     registry=_own,
 )  # fmt: skip
-ACCEPT_SECONDS = Counter(
-    "eventsite_accept_busy_seconds", "Time spent on reading and checking bodies.", ["interface"], registry=_own
-)
 STAGE_SECONDS = Histogram(
     "eventsite_stage_seconds",
-    "Time of one push (buffer), one run (drain), one batch's statements (store), one tick.",
+    "Time of reading one request in 16 (accept), one push (buffer), run (drain), batch's statements (store), tick.",
     ["stage"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
+    buckets=(
+        0.0001,
+        0.00025,
+        0.0005,
+        0.001,
+        0.0025,
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1,
+        2.5,
+        5,
+        10,
+        15,
+    ),
     registry=_own,
 )
 BATCHES = Counter("eventsite_drain_runs", "Drain runs, by outcome.", ["outcome"], registry=_own)
@@ -66,7 +90,7 @@ GAUGES: Final[dict[str, str]] = {
     "eventsite_drain_slots": "Slots.",
     "eventsite_drain_held_slots": "Slots on hold: their batch waits for a retry or for the database.",
     "eventsite_drain_messages": "Doorbells in Celery's list that no worker took yet.",
-    "eventsite_tick_age_seconds": "Time since the last tick ended.",
+    "eventsite_tick_age_seconds": "Time since the last tick came.",
     "eventsite_ledger_difference": "Events that an hour of a project does not account for; one 0 without labels if all balance.",
     "eventsite_alarm": "1 for each alarm that stands.",
     "eventsite_default_partition_rows": "Rows in the default partition, which ought to be empty; counted up to 10,000.",
@@ -116,23 +140,37 @@ _shared: Path | None = None
 _name: str | None = None
 
 
-def share(directory: Path, *, name: str | None = None) -> None:
-    """From now on this process counts in files of `directory`, named by its process id.
+def share(*, name: str | None = None) -> None:
+    """From now on this process counts in files of the state directory, named by its process id.
 
     Or by `name`, of which no two live at once: then its successor goes on in the same file, and a worker whose
-    children come and go leaves few. To be called before anything is counted. A directory that cannot be used
-    costs the figures of this process, nothing else.
+    children come and go leaves few. To be called before anything is counted. Files that cannot be made cost the
+    figures of this process, nothing else.
     """
     global _shared, _name
+    directory = state.places(settings.VAR_DIR).metrics
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.listdir(directory)
+        for kind in ("counter", "histogram"):
+            _reserve(directory / f"{kind}_{name or os.getpid()}.db")
     except OSError as error:
-        log.warning("metrics of this process stay its own: %s", error.strerror)
+        log.warning("what this process counts is not in /metrics: %s", error.strerror)
         return
     _shared, _name = directory, name
     os.environ[DIRECTORY_VARIABLE] = str(directory)
-    values.ValueClass = values.MultiProcessValue(_identity)
+    values.ValueClass = values.MultiProcessValue(_identity)  # type: ignore[no-untyped-call]
+
+
+def _reserve(path: Path) -> None:
+    """Takes the file's space now: a mapped file that finds the disk full kills its process."""
+    if path.exists():
+        return
+    try:
+        path.touch(mode=0o600)
+        path.write_bytes(bytes(FILE_BYTES))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _identity() -> str | int:

@@ -16,7 +16,9 @@ from eventsite.state import Places, StateError, places
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 READY_FILE = "EVENTSITE_READY_FILE"  # a worker touches the file named by it once it consumes (celery.py)
-BACKLOG = 4096  # granian refuses connections beyond it: the next keep-alive client would hang
+# Connections at a time; granian accepts none beyond it, so that the next client, and /healthz too, would hang. An idle one
+# costs 2.5 kB, and is closed after the 30 s that headers may take.
+BACKLOG = 16_384
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Options:
     flower_port: int
     web_workers: int
     drain_slots: int
+    stall_seconds: int
     valkey_maxmemory_mb: int
     valkey_appendfsync: str
     own_postgres: bool
@@ -46,6 +49,7 @@ class Options:
                 flower_port=int(env["FLOWER_PORT"]),
                 web_workers=int(env["WEB_WORKERS"]),
                 drain_slots=int(env["EVENTS_DRAIN_SLOTS"]),
+                stall_seconds=int(env["EVENTS_STALL_SECONDS"]),
                 valkey_maxmemory_mb=int(env["VALKEY_MAXMEMORY_MB"]),
                 valkey_appendfsync=env["VALKEY_APPENDFSYNC"],
                 own_postgres=not env.get("DATABASE_URL"),
@@ -147,9 +151,17 @@ def _python(
 
 
 def answers(host: str, port: int, path: str) -> bool:
-    """Says whether a server answers 200. A bare socket: http.client would cost the supervisor megabytes."""
+    """Says whether a server answers 200."""
+    return status_of(host, port, path) == 200
+
+
+def status_of(host: str, port: int, path: str) -> int:
+    """Returns an answer's status, 0 where there is none. A bare socket: http.client would cost the supervisor megabytes."""
     request = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-    with suppress(OSError), socket.create_connection((host, port), timeout=1.0) as connection:
+    with (
+        suppress(OSError, ValueError, IndexError),
+        socket.create_connection((host, port), timeout=1.0) as connection,
+    ):
         connection.sendall(request.encode())
-        return connection.recv(64).split(b" ")[1:2] == [b"200"]
-    return False
+        return int(connection.recv(64).split(b" ")[1])
+    return 0

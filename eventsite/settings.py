@@ -44,6 +44,7 @@ try:
     REDIS_URL: str = address("REDIS_URL", "(rediss?|unix)://", "redis://:password@host:6379/0")
     REDIS_URL = REDIS_URL or embedded.urls(VAR_DIR).redis_url
     DATABASE_CONN_MAX_AGE: int = env.int("DATABASE_CONN_MAX_AGE", 0, validate=validate.Range(min=0))
+    METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
     SECRET_KEY: str = env.str("SECRET_KEY", "") or embedded.secret_key(VAR_DIR)
     DEBUG: bool = env.bool("DEBUG", False)
     LOG_LEVEL: str = env.str(
@@ -89,6 +90,7 @@ try:
     )
     EVENTS_DRAIN_RATE: int = env.int("EVENTS_DRAIN_RATE", 50, validate=positive)
     EVENTS_DRAIN_SLOTS: int = env.int("EVENTS_DRAIN_SLOTS", 2, validate=validate.Range(min=1, max=32))
+    EVENTS_STALL_SECONDS: int = env.int("EVENTS_STALL_SECONDS", 30, validate=validate.Range(min=1, max=3_600))
     EVENTS_RETRY_BASE_SECONDS: int = env.int("EVENTS_RETRY_BASE_SECONDS", 1, validate=positive)
     EVENTS_RETRY_CAP_SECONDS: int = env.int(
         "EVENTS_RETRY_CAP_SECONDS", 5, validate=validate.Range(min=1, max=30)
@@ -96,6 +98,13 @@ try:
     EVENTS_PARTITIONS_AHEAD_DAYS: int = env.int(
         "EVENTS_PARTITIONS_AHEAD_DAYS", 7, validate=validate.Range(min=2, max=90)
     )
+
+    # --- dead letters ------------------------------------------------------------------------------------------
+    EVENTS_ROWS_DAYS: int = env.int("EVENTS_ROWS_DAYS", 30, validate=validate.Range(min=2))
+    EVENTS_DEAD_DAYS: int = env.int("EVENTS_DEAD_DAYS", 90, validate=validate.Range(min=2))
+    EVENTS_REPLAY_RATE: int = env.int("EVENTS_REPLAY_RATE", 200, validate=validate.Range(min=1, max=10_000))
+    if EVENTS_DEAD_DAYS < EVENTS_ROWS_DAYS:
+        raise EnvError(f"EVENTS_DEAD_DAYS must be at least EVENTS_ROWS_DAYS, which is {EVENTS_ROWS_DAYS}.")
 except (EnvError, StateError) as error:
     sys.exit(f"eventsite: {error}")
 
@@ -225,7 +234,9 @@ LOGGING = {
     "filters": {"without_ticks": {"()": "eventsite.logs.WithoutTicks"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
-        "celery.app.trace": {"filters": ["without_ticks"]},  # one line a task: what it returned, and its seconds
+        "celery.app.trace": {
+            "filters": ["without_ticks"]
+        },  # one line a task: what it returned, and its seconds
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
     },

@@ -39,6 +39,11 @@ class Places:
         return self.var / "run"
 
     @property
+    def metrics(self) -> Path:
+        """What processes count for /metrics (metrics.py); begun anew at each start."""
+        return self.run / "metrics"
+
+    @property
     def postgres(self) -> Path:
         """Holds `data/` and `run/`; a symbolic link where root had to move it (see identity.py)."""
         return self.var / "postgres"
@@ -121,7 +126,7 @@ def prepare(var_dir: Path | str) -> Places:
     found = places(var_dir)
     with _or_one_line(found.var):
         found.var.mkdir(parents=True, exist_ok=True)
-        for directory in (found.logs, found.run, found.valkey):
+        for directory in (found.logs, found.run, found.metrics, found.valkey):
             private_dir(directory)
     read_or_make_secrets(found)
     return found

@@ -19,6 +19,7 @@ from eventsite.parts import Options
 from eventsite.processes import Child
 from eventsite.state import StateError
 from eventsite.tenancy import AlreadyRunning, Tenancy
+from eventsite.watch import Watch
 
 START_SECONDS = 60.0
 VALKEY_LOAD_SECONDS = 600.0  # a large append-only file takes its time, as does PostgreSQL's recovery
@@ -36,6 +37,7 @@ class Supervisor:
         self.found = state.prepare(options.var)
         self.tenancy = Tenancy(self.found)
         self.children: list[Child] = []
+        self.watch_progress = Watch(options)
         self.phase = "starting"
         self._watch = selectors.DefaultSelector()
         self._stop_asked = 0.0
@@ -52,6 +54,8 @@ class Supervisor:
             ended = leftovers.end(self.found, grace_seconds=5.0)
             if ended:
                 self.journal.say(f"Ended {ended} processes that an earlier run had left.")
+            for counted in self.found.metrics.glob("*.db"):
+                counted.unlink()
             preflight.check_ports(
                 self.options.host, {"PORT": self.options.port, "FLOWER_PORT": self.options.flower_port}
             )
@@ -152,11 +156,15 @@ class Supervisor:
                 self._restart(child)
             elif self.phase == "running" and not child.is_ready and child.check_ready():
                 self._write_status()
+        if self.phase == "running" and self.watch_progress.due_in() <= 0:
+            for deaf in self.watch_progress.look(self.children):
+                self._report(f"{deaf.name} is alive but makes no progress: it is ended")
+                deaf.signal(signal.SIGKILL, group=True)
 
     def _next_timer(self) -> float:
         starting = any(child.pid and not child.is_ready for child in self.children)
         due = [child.next_start - time.monotonic() for child in self.children if child.next_start]
-        return max(0.0, min([0.5 if starting else 3600.0, *due]))
+        return max(0.0, min([0.5 if starting else self.watch_progress.due_in(), *due]))
 
     def _reap(self) -> None:
         """Reaps our children and the orphans that we adopted."""

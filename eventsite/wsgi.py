@@ -6,3 +6,7 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
 application = get_wsgi_application()
+
+from eventsite import metrics  # noqa: E402  needs configured settings
+
+metrics.share()

@@ -15,6 +15,8 @@ from django.http import HttpRequest
 from projects import services
 from projects.models import ApiKey, Membership, Project, Role
 
+QUOTAS = ["quota_per_second", "quota_burst", "quota_per_day"]  # empty: as the settings say; 0: without limit
+
 
 class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # generic only in its stubs
     model = Membership
@@ -46,7 +48,7 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only 
     list_filter = [DeletedFilter]
     search_fields = ["name"]
     ordering = ["-id"]
-    fields = ["name", "time_zone", "created_at", "deleted_at"]
+    fields = ["name", "time_zone", *QUOTAS, "created_at", "deleted_at"]
     readonly_fields = ["created_at", "deleted_at"]
     show_full_result_count = False
 
@@ -78,13 +80,15 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only 
         return super().has_delete_permission(request, obj) and (obj is None or obj.deleted_at is None)
 
     def save_model(self, request: HttpRequest, obj: Project, form: ModelForm[Project], change: bool) -> None:
+        quotas = {name: getattr(obj, name) for name in QUOTAS}
         if change:
-            services.change_project(obj, name=obj.name, time_zone=obj.time_zone)
+            services.change_project(obj, name=obj.name, time_zone=obj.time_zone, **quotas)
             return
         created = services.create_project(
             name=obj.name, owner=cast(User, request.user), time_zone=obj.time_zone
         )
         vars(obj).update(vars(created.project))
+        services.change_project(obj, **quotas)
         show_once(self, request, f"The write key of {obj}", created.write_key)
 
     def get_deleted_objects(
@@ -112,21 +116,26 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only i
     show_full_result_count = False
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        added = ["project", "kind", "name"]
+        added = ["project", "kind", "name", "allowed_origins"]
         return [*added, "prefix", "created_at", "created_by", "revoked_at"] if obj else added
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        return [name for name in self.get_fields(request, obj) if name != "name"] if obj else []
+        changeable = ("name", "allowed_origins")
+        return [name for name in self.get_fields(request, obj) if name not in changeable] if obj else []
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False  # a revoked key stays: whose it was can be asked later
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool) -> None:
         if change:
-            obj.save(update_fields=["name"])
+            services.change_key(obj, name=obj.name, allowed_origins=obj.allowed_origins)
             return
         created = services.create_key(
-            project=obj.project, kind=obj.kind, name=obj.name, by=cast(User, request.user)
+            project=obj.project,
+            kind=obj.kind,
+            name=obj.name,
+            allowed_origins=obj.allowed_origins,
+            by=cast(User, request.user),
         )
         vars(obj).update(vars(created.key))
         show_once(self, request, f"The {obj.kind} key of {obj.project}", created.secret)

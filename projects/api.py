@@ -22,6 +22,7 @@ from projects.codes import MESSAGE, Code
 from projects.drf import TokenAuthentication
 from projects.models import ApiKey, Project, Role
 from projects.serializers import (
+    ChangeKeySerializer,
     CreatedKeySerializer,
     CreatedProjectSerializer,
     KeySerializer,
@@ -149,6 +150,21 @@ class KeyViewSet(viewsets.GenericViewSet[ApiKey]):
         except Project.DoesNotExist as gone:  # deleted since it was looked up
             raise exceptions.NotFound from gone
         return Response({**KeySerializer(key).data, "secret": secret}, status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        summary="Rename a key, or say which origins' pages may send with it",
+        description="Other origins count within seconds.",
+        parameters=[PROJECT_ID, KEY_ID],
+        request=ChangeKeySerializer,
+        examples=[examples.CHANGE_KEY, examples.ONE_KEY],
+        responses={200: KeySerializer, 400: INVALID, **OWNER_FAILURES},
+    )
+    def partial_update(self, request: Request, project_id: str, key_id: str) -> Response:
+        key = get_object_or_404(owned_project(request, project_id).keys, pk=key_id)
+        body = ChangeKeySerializer(key, data=request.data, partial=True)
+        body.is_valid(raise_exception=True)
+        services.change_key(key, **body.validated_data)
+        return Response(KeySerializer(key).data)
 
     @extend_schema(
         summary="Revoke a key",

@@ -14,11 +14,13 @@ PROJECT = {
     "time_zone": "Europe/Berlin",
     "created_at": "2026-01-05T09:00:00Z",
     "role": "owner",
+    "quota": {"per_second": 500, "burst": 2000, "per_day": 0},
 }
 KEY = {
     "id": 2,
     "kind": "write",
     "name": "checkout",
+    "allowed_origins": ["https://shop.example.com"],
     "prefix": "es_w_Zk3vQ",
     "created_at": "2026-01-05T09:00:00Z",
     "revoked_at": None,
@@ -33,6 +35,9 @@ CREATED_PROJECT = OpenApiExample(
     "Created", value={**PROJECT, "write_key": "es_w_Zk3vQ…"}, response_only=True, status_codes=["201"]
 )
 NEW_KEY = OpenApiExample("New key", value={"kind": "write", "name": "checkout"}, request_only=True)
+CHANGE_KEY = OpenApiExample(
+    "Change", value={"allowed_origins": ["https://shop.example.com"]}, request_only=True
+)
 ONE_KEY = OpenApiExample("Key", value=KEY, response_only=True)
 CREATED_KEY = OpenApiExample(
     "Created", value={**KEY, "secret": "es_w_Zk3vQ…"}, response_only=True, status_codes=["201"]

@@ -1,6 +1,7 @@
 """The keys' mirror in Valkey, so that events are accepted while PostgreSQL is away.
 
-Hash `es:keys`: SHA-256 of the secret in hex -> {"p": project, "k": "w" or "r", "id": key, "rev": revoked}.
+Hash `es:keys`: SHA-256 of the secret in hex -> {"p": project, "k": "w" or "r", "id": key, "rev": revoked},
+and "o": the origins whose pages may use it, where not any may.
 PostgreSQL decides. Services write changes here after their commit; `rebuild`, called every second, repairs
 whatever that missed: a Valkey that was away, emptied or replaced, a process that died between commit and
 write.
@@ -32,13 +33,15 @@ class Grant(msgspec.Struct, frozen=True):
     kind: KeyKind
     key_id: int
     revoked: bool
+    origins: tuple[str, ...] = ()  # empty: any
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     p: int
     k: Literal["w", "r"]
     id: int
     rev: bool
+    o: tuple[str, ...] = ()
 
 
 _KIND = {"w": KeyKind.WRITE, "r": KeyKind.READ}
@@ -50,7 +53,7 @@ _decode = msgspec.json.Decoder(_Entry).decode
 def read_entry(value: bytes | str) -> Grant:
     """Takes a field of the mirror, returns its grant. Raises msgspec.DecodeError on what is not ours."""
     entry = _decode(value)
-    return Grant(entry.p, _KIND[entry.k], entry.id, entry.rev)
+    return Grant(entry.p, _KIND[entry.k], entry.id, entry.rev, entry.o)
 
 
 def publish(client: redis.Redis, keys: Sequence[ApiKey]) -> None:
@@ -83,7 +86,7 @@ def rebuild(client: redis.Redis) -> int:
     # Valkey is read first: what the database tells afterwards is then at least as new as what it is
     # compared with, and a revocation published in between is not overwritten by what was true before it.
     mirrored = {field.decode(): value for field, value in client.hscan_iter(MIRROR, count=CHUNK)}
-    keys = list(ApiKey.objects.only("digest", "project_id", "kind", "revoked_at"))
+    keys = list(ApiKey.objects.only("digest", "project_id", "kind", "revoked_at", "allowed_origins"))
     changed = [key for key in keys if mirrored.pop(key.digest, None) != _entry(key)]
     publish(client, changed)
     withdraw(client, list(mirrored))
@@ -92,7 +95,8 @@ def rebuild(client: redis.Redis) -> int:
 
 
 def _entry(key: ApiKey) -> bytes:
-    return _encode(_Entry(key.project_id, _LETTER[key.kind], key.pk, key.revoked))
+    origins = tuple(key.allowed_origins)
+    return _encode(_Entry(key.project_id, _LETTER[key.kind], key.pk, key.revoked, origins))
 
 
 def _remove(client: redis.Redis, digests: Sequence[str]) -> None:
@@ -101,7 +105,9 @@ def _remove(client: redis.Redis, digests: Sequence[str]) -> None:
 
 
 def _version_of_database() -> tuple[bytes, int]:
-    """Keys are only ever added, revoked or purged, and each of these moves one of the four numbers."""
+    """Keys are added, revoked or purged, and each of these moves one of the four numbers; of a change of origins the
+    version does not tell: it is published at once, or else found within VERSION_SECONDS.
+    """
     numbers = ApiKey.objects.aggregate(
         keys=Count("id"), last=Max("id"), total=Sum("id"), revoked=Count("revoked_at")
     )

@@ -1,10 +1,12 @@
 """Who may send events where: projects, their members, their keys."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
 from projects.keys import KeyKind
+from projects.origins import MAX_CHARACTERS, MAX_ORIGINS, validate_origin
 from projects.timezones import validate_time_zone
 
 DIGEST_CHARACTERS = 64
@@ -72,6 +74,13 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, blank=True, default="")
     digest = models.CharField(max_length=DIGEST_CHARACTERS, unique=True, editable=False)
     prefix = models.CharField(max_length=PREFIX_CHARACTERS, editable=False)
+    allowed_origins = ArrayField(
+        models.CharField(max_length=MAX_CHARACTERS, validators=[validate_origin]),
+        size=MAX_ORIGINS,
+        default=list,
+        blank=True,
+        help_text="Origins whose pages may send with this key, like https://shop.example.com. Empty: any.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -24,8 +24,13 @@ class Quota:
     per_day: int
 
     @property
+    def at_once(self) -> int:
+        """The burst as it works: a second's events where none is set."""
+        return self.burst or self.per_second
+
+    @property
     def text(self) -> str:
-        return f"{self.per_second} {self.burst or self.per_second} {self.per_day}"
+        return f"{self.per_second} {self.at_once} {self.per_day}"
 
 
 def default() -> Quota:

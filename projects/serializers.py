@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from projects.models import ApiKey, Project, Role
+from projects.quotas import Quota, quota_of
 
 
 class StrictFields(serializers.Serializer[Any]):
@@ -22,12 +24,25 @@ class StrictFields(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class QuotaSerializer(serializers.Serializer[Quota]):
+    """What the project may send; 0: without limit."""
+
+    per_second = serializers.IntegerField(help_text="Events a second, on average.")
+    burst = serializers.IntegerField(source="at_once", help_text="Events at once.")
+    per_day = serializers.IntegerField(help_text="Events a UTC day.")
+
+
 class ProjectSerializer(StrictFields, serializers.ModelSerializer[Project]):
     role = serializers.ChoiceField(choices=Role.choices, read_only=True, help_text="Yours in this project.")
+    quota = serializers.SerializerMethodField(help_text="Set by the site's administrators.")
 
     class Meta:
         model = Project
-        fields: tuple[str, ...] = ("id", "name", "time_zone", "created_at", "role")
+        fields: tuple[str, ...] = ("id", "name", "time_zone", "created_at", "role", "quota")
+
+    @extend_schema_field(QuotaSerializer)
+    def get_quota(self, project: Project) -> dict[str, int]:
+        return dict(QuotaSerializer(quota_of(project)).data)
 
 
 class CreatedProjectSerializer(ProjectSerializer):
@@ -42,8 +57,15 @@ class CreatedProjectSerializer(ProjectSerializer):
 class KeySerializer(StrictFields, serializers.ModelSerializer[ApiKey]):
     class Meta:
         model = ApiKey
-        fields: tuple[str, ...] = ("id", "kind", "name", "prefix", "created_at", "revoked_at")
-        read_only_fields = ("prefix", "revoked_at")
+        fields: tuple[str, ...] = (
+            "id", "kind", "name", "allowed_origins", "prefix", "created_at", "revoked_at",
+        )  # fmt: skip
+        read_only_fields: tuple[str, ...] = ("prefix", "revoked_at")
+
+
+class ChangeKeySerializer(KeySerializer):
+    class Meta(KeySerializer.Meta):
+        read_only_fields: tuple[str, ...] = (*KeySerializer.Meta.read_only_fields, "kind")
 
 
 class CreatedKeySerializer(KeySerializer):

@@ -1,7 +1,7 @@
 """What happens to projects and keys. The API, the admin and commands are interfaces to these."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from eventsite.valkey import sync_client
-from projects import keyring, keys
+from projects import keyring, keys, origins
 from projects.keys import KeyKind
 from projects.models import ApiKey, Membership, Project, Role
 
@@ -52,17 +52,22 @@ def create_project(*, name: str, owner: User, time_zone: str = "UTC") -> Created
     return CreatedProject(project, secret)
 
 
-def change_project(project: Project, **changes: str) -> None:
-    """Sets `name` or `time_zone`, already checked; only these columns: a deletion meanwhile stands."""
+def change_project(project: Project, **changes: str | int | None) -> None:
+    """Sets `name`, `time_zone` or a quota, already checked; only these columns: a deletion meanwhile stands."""
     for field, value in changes.items():
         setattr(project, field, value)
     project.save(update_fields=list(changes))
 
 
 def create_key(
-    *, project: Project, kind: KeyKind | str, name: str = "", by: User | None = None
+    *,
+    project: Project,
+    kind: KeyKind | str,
+    name: str = "",
+    allowed_origins: Iterable[str] = (),
+    by: User | None = None,
 ) -> CreatedKey:
-    """Adds a key that works at once. Raises Project.DoesNotExist when the project is deleted."""
+    """Adds a key that works at once; its origins are checked already. Raises Project.DoesNotExist when the project is deleted."""
     secret = keys.generate(KeyKind(kind))
     key = ApiKey(
         project=project,
@@ -70,6 +75,7 @@ def create_key(
         name=name,
         digest=keys.digest(secret),
         prefix=keys.shown(secret),
+        allowed_origins=origins.tidy(allowed_origins),
         created_by=by,
     )
     with transaction.atomic():
@@ -77,6 +83,18 @@ def create_key(
         key.save(force_insert=True)
         _mirror_on_commit([key])
     return CreatedKey(key, secret)
+
+
+def change_key(key: ApiKey, *, name: str | None = None, allowed_origins: Iterable[str] | None = None) -> None:
+    """Sets what is given, already checked. Other origins count everywhere within the seconds that processes cache a key."""
+    changes: dict[str, object] = {} if name is None else {"name": name}
+    if allowed_origins is not None:
+        changes["allowed_origins"] = origins.tidy(allowed_origins)
+    with transaction.atomic():
+        if changes:
+            ApiKey.objects.filter(pk=key.pk).update(**changes)
+        key.refresh_from_db()  # with a revocation of meanwhile
+        _mirror_on_commit([key])
 
 
 def revoke_key(key: ApiKey) -> None:

@@ -23,7 +23,7 @@ urlpatterns = [
     ),
     re_path(
         PROJECT + r"/keys/(?P<key_id>[0-9]{1,19})/?$",
-        api.KeyViewSet.as_view({"delete": "destroy"}),
+        api.KeyViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
         name="api-key",
     ),
 ]

@@ -3,31 +3,36 @@
 What lies here survives the crash of any process (AOF). A Celery message is only a doorbell: losing one costs seconds.
 """
 
-from events.buffer.alarms import alarms, exchange_suspects, place, set_alarm
-from events.buffer.bells import Begun, begin, hold, is_held, release, slots_to_ring
+from events.buffer.alarms import alarms, exchange_suspects, is_due, keep_unbalanced, place, set_alarm
+from events.buffer.bells import Begun, begin, hold, is_held, note_tick, release, slots_to_ring
 from events.buffer.care import (
     accepted_counts,
     adopt_orphans,
     forget_accepted,
     forget_rejected,
     heal_counters,
+    hourly_counts,
     measure_rate,
     oldest_entry_ms,
     queued_counts,
 )
-from events.buffer.claims import Claimed, ack, claim, give_up, killers, mark_event, unmark
+from events.buffer.claims import Claimed, Holder, ack, claim, give_up, holder, killers, mark_event, unmark
 from events.buffer.control import (
+    Held,
     Refusals,
     count_rejected,
     count_rejected_async,
+    discard,
+    ensure_epoch,
     entries,
+    forget_work,
     pause,
     paused,
     rejected_counts,
     resume,
 )
 from events.buffer.failures import failures, forget_failure, record_failure, record_healed
-from events.buffer.keys import ACCEPTED, DEPTH, DRAIN_LIST, EPOCH, GROUP, PROGRESS, STREAM
+from events.buffer.keys import ACCEPTED, DEPTH, DRAIN_LIST, EPOCH, GROUP, PAUSED, PROGRESS, STREAM, TICKED
 from events.buffer.pushes import (
     Depth,
     Entry,
@@ -42,6 +47,7 @@ from events.buffer.pushes import (
     retry_after_seconds,
     unit,
 )
+from events.buffer.standing import Standing, standing
 
 __all__ = [
     "ACCEPTED",
@@ -49,15 +55,20 @@ __all__ = [
     "DRAIN_LIST",
     "EPOCH",
     "GROUP",
+    "PAUSED",
     "PROGRESS",
     "STREAM",
+    "TICKED",
     "Begun",
     "Claimed",
     "Depth",
     "Entry",
+    "Held",
+    "Holder",
     "Outcome",
     "Pushed",
     "Refusals",
+    "Standing",
     "Unit",
     "accepted_counts",
     "ack",
@@ -68,6 +79,8 @@ __all__ = [
     "count_rejected",
     "count_rejected_async",
     "depth",
+    "discard",
+    "ensure_epoch",
     "entries",
     "entry_events",
     "exchange_suspects",
@@ -75,14 +88,20 @@ __all__ = [
     "forget_accepted",
     "forget_failure",
     "forget_rejected",
+    "forget_work",
     "give_up",
     "heal_counters",
     "hold",
+    "holder",
     "hour_of",
+    "hourly_counts",
+    "is_due",
     "is_held",
+    "keep_unbalanced",
     "killers",
     "mark_event",
     "measure_rate",
+    "note_tick",
     "oldest_entry_ms",
     "pause",
     "paused",
@@ -98,6 +117,7 @@ __all__ = [
     "retry_after_seconds",
     "set_alarm",
     "slots_to_ring",
+    "standing",
     "unit",
     "unmark",
 ]

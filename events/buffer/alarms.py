@@ -8,7 +8,11 @@ import redis
 from events.buffer.keys import EPOCH, STREAM
 
 ALARMS: Final = "es:alarms"  # hash: name -> text
-SUSPECTS: Final = "es:suspects"  # JSON: hours that did not balance when last looked at
+SUSPECTS: Final = "es:suspects"  # JSON: hours that did not balance when last looked at, each with its counts
+UNBALANCED: Final = (
+    "es:unbalanced"  # hash: "project hour" -> difference, of hours that do not balance though nothing moves
+)
+DUE: Final = "es:due:"  # + name; exists while something is not due again
 
 
 def set_alarm(client: redis.Redis, name: str, text: str) -> None:
@@ -24,11 +28,25 @@ def alarms(client: redis.Redis) -> dict[str, str]:
     return {name.decode(): text.decode() for name, text in kept.items()}
 
 
-def exchange_suspects(client: redis.Redis, numbers: dict[str, int]) -> dict[str, int]:
+def is_due(client: redis.Redis, name: str, *, every_seconds: int) -> bool:
+    """Says yes once in that time, to one of all who ask."""
+    return bool(client.set(DUE + name, "1", nx=True, ex=every_seconds))
+
+
+def exchange_suspects(client: redis.Redis, counts: dict[str, list[int]]) -> dict[str, list[int]]:
     """Keeps these for the next look, returns those of the last."""
-    before: bytes | None = client.getset(SUSPECTS, json.dumps(numbers))  # type: ignore[assignment]
-    kept: dict[str, int] = json.loads(before or b"{}")
+    before: bytes | None = client.getset(SUSPECTS, json.dumps(counts))  # type: ignore[assignment]
+    kept: dict[str, list[int]] = json.loads(before or b"{}")
     return kept
+
+
+def keep_unbalanced(client: redis.Redis, differences: dict[str, int]) -> None:
+    """Replaces what the ledger's last check found."""
+    pipe = client.pipeline()
+    pipe.delete(UNBALANCED)
+    if differences:
+        pipe.hset(UNBALANCED, mapping=differences)  # type: ignore[arg-type]
+    pipe.execute()
 
 
 def place(client: redis.Redis) -> tuple[str | None, int, int]:

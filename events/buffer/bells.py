@@ -1,6 +1,7 @@
 """Bells and holds: which slot to wake, and which to leave alone."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import redis
 from django.conf import settings
@@ -8,14 +9,20 @@ from django.conf import settings
 from events.buffer.keys import (
     BURY_LEAVE,
     DRAIN_LIST,
+    GROUP,
     PAUSED,
     PROGRESS,
     STREAM,
+    TICKED,
     bell,
+    consumer,
     failure_key,
     hold_key,
     now_ms,
+    run,
 )
+
+FORSAKEN_MS: Final = 4_000  # a batch of 1,000 takes a tenth of a second, one of 8 MB about two
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,38 @@ def release(client: redis.Redis, slot: int, *, waiting_only: bool = False) -> bo
     return bool(client.delete(hold_key(slot)))
 
 
-def slots_to_ring(client: redis.Redis, *, idle_seconds: float = 2.0) -> list[int]:
-    """Slots to wake when events wait, nothing was acked for a while and no message is under way (a lost bell)."""
+def note_tick(client: redis.Redis) -> None:
+    """A tick came: its age is watched. Kept at maxmemory too."""
+    run(client, "keep", [TICKED], [now_ms(), ""])
+
+
+def slots_to_ring(
+    client: redis.Redis, *, idle_seconds: float = 2.0, forsaken_ms: int = FORSAKEN_MS
+) -> list[int]:
+    """Slots to wake: all when events wait, nothing was acked for a while and no message is under way (a lost bell).
+
+    Else those that hold a batch and have long not looked at it (its run died, or its retry was lost): the others' progress
+    says nothing of it.
+    """
     pipe = client.pipeline(transaction=False)
     pipe.xlen(STREAM)
     pipe.llen(DRAIN_LIST)
     pipe.get(PROGRESS)
     pipe.exists(PAUSED)
     waiting, messages, progress, paused = pipe.execute()
-    if not waiting or messages or paused or now_ms() - int(progress or 0) < idle_seconds * 1000:
+    slots = settings.EVENTS_DRAIN_SLOTS
+    if not waiting or paused or messages >= slots:  # who does not come for its messages needs no more of them
         return []
-    return [slot for slot in range(settings.EVENTS_DRAIN_SLOTS) if not is_held(client, slot)]
+    moves = messages or now_ms() - int(progress or 0) < idle_seconds * 1000
+    wanted = _forsaken(client, slots, forsaken_ms) if moves else list(range(slots))
+    return [slot for slot in wanted if not is_held(client, slot)]
+
+
+def _forsaken(client: redis.Redis, slots: int, after_ms: int) -> list[int]:
+    """Slots whose batch nobody has looked at for longer than a run usually takes. A run that is still at it answers `busy`."""
+    try:
+        consumers = client.xinfo_consumers(STREAM, GROUP)
+    except redis.ResponseError:  # neither stream nor group yet
+        return []
+    idle = {info["name"].decode() for info in consumers if info["pending"] and info["idle"] >= after_ms}
+    return [slot for slot in range(slots) if consumer(slot) in idle]

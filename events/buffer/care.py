@@ -9,6 +9,8 @@ from django.conf import settings
 
 from events.buffer.keys import ACCEPTED, DEPTH, GROUP, REJECTED, STREAM, consumer, now_ms, run
 
+HourCounts = dict[tuple[int, int], int]  # (project, hour since the epoch) -> events
+
 
 def measure_rate(client: redis.Redis) -> float:
     """Keeps the moving average of events drained a second, for Retry-After. Called about once a second."""
@@ -51,20 +53,37 @@ def adopt_orphans(client: redis.Redis) -> int:
     return moved
 
 
-def accepted_counts(client: redis.Redis) -> dict[tuple[int, int], int]:
+def accepted_counts(client: redis.Redis) -> HourCounts:
     """Returns events accepted by (project id, hour since the epoch), as the push script counted them."""
-    counts = {}
     counted: dict[bytes, bytes] = client.hgetall(ACCEPTED)  # type: ignore[assignment]
+    return _accepted(counted)
+
+
+def queued_counts(client: redis.Redis) -> HourCounts:
+    """Returns events held now by (project id, hour of receipt since the epoch)."""
+    counters: dict[bytes, bytes] = client.hgetall(DEPTH)  # type: ignore[assignment]
+    return _queued(counters)
+
+
+def hourly_counts(client: redis.Redis) -> tuple[HourCounts, HourCounts]:
+    """Returns `accepted_counts` and `queued_counts` of one moment."""
+    pipe = client.pipeline()
+    pipe.hgetall(ACCEPTED)
+    pipe.hgetall(DEPTH)
+    counted, counters = pipe.execute()
+    return _accepted(counted), _queued(counters)
+
+
+def _accepted(counted: dict[bytes, bytes]) -> HourCounts:
+    counts = {}
     for name, value in counted.items():
         project_id, _, hour = name.decode().partition(":")
         counts[int(project_id), int(hour)] = int(value)
     return counts
 
 
-def queued_counts(client: redis.Redis) -> dict[tuple[int, int], int]:
-    """Returns events held now by (project id, hour of receipt since the epoch)."""
+def _queued(counters: dict[bytes, bytes]) -> HourCounts:
     counts = {}
-    counters: dict[bytes, bytes] = client.hgetall(DEPTH)  # type: ignore[assignment]
     for name, value in counters.items():
         if name.startswith(b"q:"):
             _, project_id, hour = name.decode().split(":")

@@ -130,6 +130,27 @@ def unmark(client: redis.Redis, slot: int, entry_id: str) -> None:
     pipe.execute()
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has an entry: its slot, for how long nothing was heard of it, and how many workers died at it."""
+
+    slot: str
+    idle_ms: int
+    deaths: int
+
+
+def holder(client: redis.Redis, entry_id: str) -> Holder | None:
+    """Returns who claimed an entry, None where nobody did. Raises redis.RedisError."""
+    try:
+        pending: Any = client.xpending_range(STREAM, GROUP, entry_id, entry_id, 1)
+    except redis.ResponseError:  # no group yet
+        return None
+    if not pending:
+        return None
+    deaths: Any = client.hget(CRASHES, entry_id)
+    return Holder(pending[0]["consumer"].decode(), int(pending[0]["time_since_delivered"]), int(deaths or 0))
+
+
 def _fields(entry: list[Any]) -> dict[bytes, bytes]:
     flat = entry[1]
     return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,20 +1,37 @@
 """Pause, resume, purge, and what is refused: the queue as operators handle it."""
 
+import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 import redis.asyncio
 
-from events.buffer.keys import BURY_LEAVE, PAUSED, REJECTED, STREAM, WINDOW
+from events.buffer.keys import (
+    BURY_LEAVE,
+    CRASHES,
+    DEPTH,
+    EPOCH,
+    GROUP,
+    KILLERS,
+    PAUSED,
+    REJECTED,
+    RESUMED,
+    STREAM,
+    WINDOW,
+    now_ms,
+    run,
+    work_key,
+)
 
 BURY_LEAVE_SECONDS = 600
 
 
 def pause(client: redis.Redis, reason: str) -> None:
-    """Nothing is claimed from now on; events are accepted up to the bound. Survives restarts."""
-    client.set(PAUSED, reason)
+    """Nothing is claimed from now on; events are accepted up to the bound. Survives restarts, and works at maxmemory."""
+    run(client, "keep", [PAUSED], [reason, ""])
 
 
 def paused(client: redis.Redis) -> str | None:
@@ -25,6 +42,7 @@ def paused(client: redis.Redis) -> str | None:
 
 def resume(client: redis.Redis, *, bury: bool = False) -> bool:
     """Drains again; returns whether it was paused. `bury`: for ten minutes whatever fails as data is buried, however much."""
+    run(client, "keep", [RESUMED], [now_ms(), ""])
     pipe = client.pipeline()
     pipe.delete(PAUSED)
     pipe.delete(WINDOW)
@@ -33,13 +51,43 @@ def resume(client: redis.Redis, *, bury: bool = False) -> bool:
     return bool(pipe.execute()[0])
 
 
-def entries(client: redis.Redis, *, at_a_time: int = 50) -> Iterator[tuple[str, int, int, bytes]]:
-    """Every entry held: its id, project, events, and its comma-separated envelopes. For a purge."""
-    page: Any = client.xrange(STREAM, "-", "+", count=at_a_time)
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An entry as it lies in the queue; `payload` is comma-separated envelopes, `hour` that of receipt since the epoch."""
+
+    id: str
+    project_id: int
+    hour: int
+    events: int
+    payload: bytes
+
+
+def entries(client: redis.Redis, *, at_a_time: int = 50) -> Iterator[Held]:
+    """Every entry held now, oldest first, claimed or not. What comes meanwhile is left out. For a purge."""
+    last: Any = client.xrevrange(STREAM, count=1)
+    page: Any = client.xrange(STREAM, "-", last[0][0], count=at_a_time) if last else []
     while page:
         for entry_id, fields in page:
-            yield entry_id.decode(), int(fields[b"p"]), int(fields[b"n"]), fields[b"d"]
-        page = client.xrange(STREAM, f"({entry_id.decode()}", "+", count=at_a_time)
+            hour = int(fields[b"t"]) // 3_600_000
+            yield Held(entry_id.decode(), int(fields[b"p"]), hour, int(fields[b"n"]), fields[b"d"])
+        page = client.xrange(STREAM, f"({entry_id.decode()}", last[0][0], count=at_a_time)
+
+
+def discard(client: redis.Redis, ids: list[str]) -> tuple[int, int]:
+    """Deletes entries unstored; returns how many entries and events there still were. Works at maxmemory."""
+    entries_deleted, events = run(client, "discard", [STREAM, DEPTH, CRASHES, KILLERS], [GROUP, *ids])
+    return int(entries_deleted), int(events)
+
+
+def ensure_epoch(client: redis.Redis) -> str:
+    """Returns the stream's epoch, which the first claim makes; a purge may come before it."""
+    epoch: bytes = run(client, "keep", [EPOCH], [str(uuid.uuid4()), "1"])
+    return epoch.decode()
+
+
+def forget_work(client: redis.Redis, slots: Iterable[int]) -> None:
+    """Drops the marks of runs that died: what they were at is gone."""
+    client.delete(*[work_key(slot) for slot in slots])
 
 
 # --- what was refused, for the ledger -----------------------------------------------------------------------------

@@ -4,12 +4,12 @@ import time
 
 import redis
 
-from events.buffer.keys import MAX_SLOTS, failure_key
+from events.buffer.keys import MAX_SLOTS, failure_key, run
 
 
 def record_failure(client: redis.Redis, slot: int, *, attempts: int, sqlstate: str, error: str) -> None:
     key, now = failure_key(slot), str(time.time())
-    pipe = client.pipeline(transaction=False)
+    pipe = client.pipeline(transaction=True)  # whole or not at all, for the tick reads it at any moment
     pipe.hsetnx(key, "first_at", now)
     pipe.hset(
         key,
@@ -25,7 +25,7 @@ def record_failure(client: redis.Redis, slot: int, *, attempts: int, sqlstate: s
 
 
 def record_healed(client: redis.Redis, slot: int) -> None:
-    client.hset(failure_key(slot), "healed_at", str(time.time()))
+    run(client, "healed", [failure_key(slot)], [str(time.time())])
 
 
 def failures(client: redis.Redis) -> dict[int, dict[str, str]]:
@@ -33,7 +33,7 @@ def failures(client: redis.Redis) -> dict[int, dict[str, str]]:
     found = {}
     for slot in range(MAX_SLOTS):
         fields: dict[bytes, bytes] = client.hgetall(failure_key(slot))  # type: ignore[assignment]
-        if fields:
+        if b"first_at" in fields:
             found[slot] = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
     return found
 

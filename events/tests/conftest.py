@@ -24,6 +24,7 @@ from events.accept import Decision, accept
 from events.envelope import encode
 from events.limits import Limits
 from events.protocols import native
+from eventsite.parts import BACKLOG
 from projects import services
 
 
@@ -58,9 +59,8 @@ def edge_port() -> Iterator[int]:
         "granian",
         "--interface",
         "asginl",
-        "--http",
-        "1",
-        "--no-ws",
+        *("--http", "1", "--no-ws", "--loop", "uvloop"),
+        *("--backlog", str(BACKLOG), "--backpressure", str(BACKLOG), "--http1-header-read-timeout", "5000"),
         "--port",
         str(port),
     ]

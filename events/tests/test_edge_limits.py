@@ -20,6 +20,7 @@ class Caller:
     def __init__(self, edge: Edge, key: str) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.sent: list[Message] = []
+        self.is_answered = asyncio.Event()
         headers = [(b"x-api-key", key.encode())]
         scope = {
             "type": "http",
@@ -32,12 +33,14 @@ class Caller:
 
     async def _send(self, message: Message) -> None:
         self.sent.append(message)
+        if message["type"] == "http.response.body":
+            self.is_answered.set()
 
     async def body(self, part: bytes, *, more: bool = False) -> None:
         await self.messages.put({"type": "http.request", "body": part, "more_body": more})
 
     async def answer(self) -> tuple[int, str]:
-        await self.task
+        await self.is_answered.wait()
         return self.sent[0]["status"], json.loads(self.sent[1]["body"]).get("code", "")
 
 

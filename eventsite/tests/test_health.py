@@ -107,7 +107,10 @@ def test_what_failed_is_told_without_addresses(client, transactional_db, valkey,
 def test_a_check_leaves_no_connection_behind(db, valkey):
     def count():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND backend_type = 'client backend'"
+            )
             return cursor.fetchone()[0]
 
     for _ in range(5):

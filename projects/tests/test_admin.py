@@ -45,6 +45,25 @@ def test_a_bad_project_is_not_added(browser, name, zone):
     assert not Project.objects.exists()
 
 
+def test_quotas_are_set_where_a_project_is_added_and_changed(browser):
+    form = {
+        "name": "New",
+        "time_zone": "UTC",
+        "quota_per_second": "5",
+        "quota_burst": "",
+        "quota_per_day": "0",
+    }
+    browser.post(f"{PROJECTS}add/", form)
+    project = Project.objects.get(name="New")
+    assert (project.quota_per_second, project.quota_burst, project.quota_per_day) == (5, None, 0)
+    management = {f"memberships-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
+    browser.post(
+        f"{PROJECTS}{project.pk}/change/", form | management | {"quota_per_second": "", "quota_burst": "9"}
+    )
+    project.refresh_from_db()
+    assert (project.quota_per_second, project.quota_burst, project.quota_per_day) == (None, 9, 0)
+
+
 def test_an_added_key_shows_its_secret_once_and_never_its_digest(browser, root, make_project):
     project, _ = make_project(root)
     page = browser.post(f"{KEYS}add/", {"project": project.pk, "kind": "read", "name": "Report"}, follow=True)

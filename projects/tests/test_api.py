@@ -33,7 +33,7 @@ def test_a_new_project_shows_its_write_key_once(client, ada):
     response = client.post(PROJECTS, {"name": "Web shop", "time_zone": "Europe/Berlin"})
     body = response.json()
     assert response.status_code == 201
-    assert set(body) == {"id", "name", "time_zone", "created_at", "role", "write_key"}
+    assert set(body) == {"id", "name", "time_zone", "created_at", "role", "quota", "write_key"}
     assert (body["name"], body["time_zone"], body["role"]) == ("Web shop", "Europe/Berlin", "owner")
     assert Project.objects.get().keys.get().digest == keys.digest(body["write_key"])
     one = client.get(f"{PROJECTS}{body['id']}/").json()
@@ -43,6 +43,23 @@ def test_a_new_project_shows_its_write_key_once(client, ada):
 
 def test_the_time_zone_is_utc_unless_given(client):
     assert client.post(PROJECTS, {"name": "Web shop"}).json()["time_zone"] == "UTC"
+
+
+def test_a_project_shows_the_quota_that_it_really_has(client, ada, make_project, settings):
+    settings.EVENTS_QUOTA_PER_SECOND, settings.EVENTS_QUOTA_PER_DAY = 100, 5_000
+    project = make_project(ada).project
+    address = f"{PROJECTS}{project.pk}/"
+    assert client.get(address).json()["quota"] == {"per_second": 100, "burst": 100, "per_day": 5_000}
+    Project.objects.update(quota_per_second=7, quota_burst=20, quota_per_day=0)
+    assert client.get(address).json()["quota"] == {"per_second": 7, "burst": 20, "per_day": 0}
+
+
+@pytest.mark.parametrize("name", ["quota", "quota_per_day"])
+def test_an_owner_cannot_set_the_own_quota(client, ada, make_project, name):
+    project = make_project(ada).project
+    assert_error(client.patch(f"{PROJECTS}{project.pk}/", {name: 1}), 400, "invalid", name)
+    project.refresh_from_db()
+    assert (project.quota_per_second, project.quota_per_day) == (None, None)
 
 
 def test_a_project_is_renamed_and_moved(client, ada, make_project):
@@ -73,7 +90,8 @@ def test_a_new_key_shows_its_secret_once(client, ada, make_project):
     response = client.post(address, {"kind": "read", "name": "Dashboard"})
     body = response.json()
     assert response.status_code == 201
-    assert set(body) == {"id", "kind", "name", "prefix", "created_at", "revoked_at", "secret"}
+    shown = {"id", "kind", "name", "allowed_origins", "prefix", "created_at", "revoked_at"}
+    assert set(body) == {*shown, "secret"}
     assert body["secret"].startswith(body["prefix"])
     listed = client.get(address).json()
     assert listed["count"] == 2

@@ -18,13 +18,14 @@ ACTIONS = {
     "delete": ("delete", "{id}/", None),
     "list keys": ("get", "{id}/keys/", None),
     "create key": ("post", "{id}/keys/", {"kind": "read"}),
+    "change key": ("patch", "{id}/keys/{key}/", {"name": "New"}),
     "revoke key": ("delete", "{id}/keys/{key}/", None),
 }
 ALLOWED = {
     "owner": {"list": 200, "retrieve": 200, "rename": 200, "delete": 204}
-    | {"list keys": 200, "create key": 201, "revoke key": 204},
+    | {"list keys": 200, "create key": 201, "change key": 200, "revoke key": 204},
     "member": {"list": 200, "retrieve": 200, "rename": 403, "delete": 403}
-    | {"list keys": 200, "create key": 403, "revoke key": 403},
+    | {"list keys": 200, "create key": 403, "change key": 403, "revoke key": 403},
     "outsider": {"list": 200} | dict.fromkeys(set(ACTIONS) - {"list"}, 404),
     "superuser": {"list": 200} | dict.fromkeys(set(ACTIONS) - {"list"}, 404),
     "nobody": dict.fromkeys(ACTIONS, 401),

@@ -1,0 +1,311 @@
+"""Dead letters as people handle them: found, read in their sender's form, grouped by cause, discarded, exported, expired.
+
+Their replay is in replay.py. A letter stays counted as `dead` whatever becomes of it: what is sent again is accepted again.
+"""
+
+import base64
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Count, Max, Min, QuerySet
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from events.envelope import Envelope, decode
+from events.models import AuditEntry, DeadLetter, LetterState
+
+GROUPED: Final = 100_000  # the latest so many are grouped: about 0.2 s
+GROUPS: Final = 200
+EXPORT_PAGE: Final = 200
+EXPIRE_CHUNK: Final = 5_000
+EXPIRE_CHUNKS_A_RUN: Final = 20
+SYSTEM: Final = "retention"
+LISTS: Final = ("ids", "event_ids")
+_IN_DEFINITION: Final = re.compile(r"""\(?"?(\w+)"?\)?(?:\s*->>?\s*'([^']+)'(?:::text)?)?""")
+_QUOTED: Final = re.compile(r'"([^"]{1,200})"')
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters: all that match. Times are of the last failure."""
+
+    project_id: int | None = None
+    ids: Sequence[int] = ()
+    state: str = ""
+    code: str = ""
+    sqlstate: str = ""
+    fingerprint: str = ""
+    name: str = ""
+    event_ids: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def rows(self) -> QuerySet[DeadLetter]:
+        exact = {
+            name: value
+            for name in ("project_id", "state", "code", "sqlstate", "fingerprint", "name")
+            if (value := getattr(self, name))
+        }
+        rows = DeadLetter.objects.filter(**exact)
+        if self.ids:
+            rows = rows.filter(id__in=list(self.ids))
+        if self.event_ids:
+            rows = rows.filter(event_id__in=list(self.event_ids))
+        if self.since:
+            rows = rows.filter(last_failed_at__gte=self.since)
+        if self.until:
+            rows = rows.filter(last_failed_at__lt=self.until)
+        return rows
+
+    def as_json(self) -> dict[str, Any]:
+        """Only what was asked for."""
+        given = {name: value for name, value in asdict(self).items() if value}
+        return {
+            name: value.isoformat()
+            if isinstance(value, datetime)
+            else list(value)
+            if name in LISTS
+            else value
+            for name, value in given.items()
+        }
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> "Wanted":
+        fields: dict[str, Any] = dict(kept)
+        for name in ("since", "until"):
+            if name in kept:
+                fields[name] = parse_datetime(kept[name])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Letters with one cause; `example` is the latest of them, `error` its error."""
+
+    fingerprint: str
+    code: str
+    sqlstate: str
+    field: str
+    letters: int
+    projects: int
+    first_at: datetime
+    last_at: datetime
+    example: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """`is_partial`: there are more letters than were looked at."""
+
+    groups: list[Group]
+    is_partial: bool
+
+
+def groups(wanted: Wanted) -> Groups:
+    """Returns the causes of the latest letters, the most frequent first."""
+    recent = wanted.rows().order_by("-id").values("id")[:GROUPED]
+    rows = (
+        DeadLetter.objects.filter(id__in=recent)
+        .order_by()
+        .values("fingerprint", "code", "sqlstate", "field")
+        .annotate(
+            letters=Count("id"),
+            projects=Count("project_id", distinct=True),
+            first_at=Min("first_failed_at"),
+            last_at=Max("last_failed_at"),
+            example=Max("id"),
+        )
+        .order_by("-letters", "fingerprint")[:GROUPS]
+    )
+    found = list(rows)
+    errors = dict(
+        DeadLetter.objects.filter(id__in=[row["example"] for row in found]).values_list("id", "error")
+    )
+    made = [Group(**row, error=short(errors.get(row["example"], ""))) for row in found]
+    return Groups(made, sum(group.letters for group in made) >= GROUPED)
+
+
+def short(error: str) -> str:
+    return error.partition(" DETAIL: ")[0]  # behind it PostgreSQL repeats the row
+
+
+# --- one letter, as its sender would know it ------------------------------------------------------------------------
+
+
+def envelope_of(payload: bytes | memoryview | None) -> Envelope | None:
+    """Returns what a payload holds, None where it is no envelope."""
+    try:
+        return None if payload is None else decode(bytes(payload))
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def client_form(payload: bytes | memoryview) -> bytes:
+    """Takes an envelope, returns the event as its sender would write it, indented; anything else as it is."""
+    envelope = envelope_of(payload)
+    if envelope is None:
+        return bytes(payload)
+    fields: dict[str, Any] = {"id": envelope.client_event_id or envelope.event_id, "name": envelope.name}
+    for name in ("user_id", "anonymous_id", "session_id"):
+        if (value := getattr(envelope, name)) is not None:
+            fields[name] = value
+    fields |= {
+        "occurred_at": envelope.occurred_at,
+        "properties": envelope.properties,
+        "context": envelope.context,
+    }
+    return msgspec.json.format(msgspec.json.encode(fields), indent=2)
+
+
+def curl(letter: DeadLetter) -> str | None:
+    """Returns a shell line that sends the event again with a key in $KEY; None where the payload is no event."""
+    if envelope_of(letter.sent or letter.payload) is None:
+        return None
+    event = msgspec.json.format(client_form(letter.sent or letter.payload), indent=-1).decode()
+    return (
+        f'curl {shlex.quote(settings.PUBLIC_URL + "/v1/events")} -H "Authorization: Bearer $KEY"'
+        f" -H 'Content-Type: application/json' --data-binary {shlex.quote(event)}"
+    )
+
+
+def offending(letter: DeadLetter) -> list[str]:
+    """Returns the paths, like properties.amount, of what the error is about, as far as that can be known."""
+    envelope = envelope_of(letter.payload)
+    if not letter.field:
+        quoted = set(_QUOTED.findall(short(letter.error)))
+        return _holding(bytes(letter.payload), quoted) if envelope and quoted else []
+    if letter.field in Envelope.__struct_fields__ or "." in letter.field:
+        return [letter.field]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conrelid = 'events_event'::regclass AND conname = %s",
+            [letter.field],
+        )
+        found = cursor.fetchone()
+    places = _IN_DEFINITION.findall(found[0]) if found else []
+    return sorted(
+        {
+            f"{column}.{key}" if key else column
+            for column, key in places
+            if column in Envelope.__struct_fields__
+        }
+    )
+
+
+def _holding(payload: bytes, values: set[str]) -> list[str]:
+    """The paths of texts in a JSON document that are one of these."""
+    found: list[str] = []
+
+    def look(value: Any, path: str) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                look(item, f"{path}.{key}" if path else str(key))
+        elif isinstance(value, list):
+            for place, item in enumerate(value):
+                look(item, f"{path}.{place}")
+        elif isinstance(value, str) and value in values:
+            found.append(path)
+
+    look(msgspec.json.decode(payload), "")
+    return found
+
+
+def story(letter: DeadLetter) -> list[DeadLetter]:
+    """Returns every letter of the same event, the earliest first: each is one failure."""
+    if letter.event_id is None:
+        return [letter]
+    same = DeadLetter.objects.filter(event_id=letter.event_id, project=letter.project_id)
+    return list(same.defer("payload", "sent").order_by("id")[:100])
+
+
+# --- what people do to them -------------------------------------------------------------------------------------------
+
+
+def audit(action: str, *, by: str, project_id: int | None, letters: int, what: dict[str, Any]) -> None:
+    """Keeps who did what. In the caller's transaction, so that nothing is done without it."""
+    AuditEntry.objects.create(
+        action=action, by_name=by[:150], project_id=project_id, letters=letters, what=what
+    )
+
+
+def discard(wanted: Wanted, *, reason: str, by: str) -> int:
+    """Gives up waiting letters for good; returns how many. They stay to be read until they expire."""
+    with transaction.atomic():
+        discarded = (
+            wanted.rows()
+            .filter(state=LetterState.WAITING)
+            .update(state=LetterState.DISCARDED, note=reason, ended_at=timezone.now(), ended_by=by[:150])
+        )
+        what = {"filter": wanted.as_json(), "reason": reason}
+        audit("discard", by=by, project_id=wanted.project_id, letters=discarded, what=what)
+    return discarded
+
+
+def export_page(wanted: Wanted, after_id: int) -> tuple[bytes, int | None]:
+    """Returns the next letters as NDJSON, oldest first, and the id to go on after, None at the end."""
+    page = list(wanted.rows().filter(id__gt=after_id).order_by("id")[:EXPORT_PAGE])
+    lines = b"".join(msgspec.json.encode(_exported(letter)) + b"\n" for letter in page)
+    return lines, page[-1].pk if len(page) == EXPORT_PAGE else None
+
+
+def export(wanted: Wanted) -> Iterator[bytes]:
+    """Yields NDJSON page by page; holds no more than a page."""
+    after: int | None = 0
+    while after is not None:
+        lines, after = export_page(wanted, after)
+        yield lines
+
+
+def _exported(letter: DeadLetter) -> dict[str, Any]:
+    """`event` is what its sender would send again; the payload stands in base64 where it is no envelope."""
+    payload = bytes(letter.payload)
+    is_event = envelope_of(payload) is not None
+    event = msgspec.Raw(msgspec.json.format(client_form(payload), indent=-1)) if is_event else None
+    names = (
+        "id", "project_id", "event_id", "name", "code", "sqlstate", "field", "error", "stage", "attempts",
+        "received_at", "first_failed_at", "last_failed_at", "fingerprint", "state", "outcome", "note",
+    )  # fmt: skip
+    fields = {name: getattr(letter, name) for name in names}
+    envelope = msgspec.Raw(payload) if is_event else None
+    return fields | {
+        "event": event,
+        "envelope": envelope,
+        "payload_base64": None if is_event else base64.b64encode(payload).decode(),
+    }
+
+
+# Plan: an index scan of last_failed_at that stops after a chunk. What is under way is not cut off.
+EXPIRE: Final = """
+WITH gone AS (
+    DELETE FROM events_deadletter WHERE id IN (
+        SELECT id FROM events_deadletter WHERE last_failed_at < %s AND state <> 'replaying' ORDER BY last_failed_at LIMIT %s)
+    RETURNING project_id, state)
+SELECT project_id, state, count(*) FROM gone GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def expire() -> int:
+    """Removes letters older than EVENTS_DEAD_DAYS, chunk by chunk, each with its lines in the audit log; returns how many."""
+    before = timezone.now() - timedelta(days=settings.EVENTS_DEAD_DAYS)
+    expired = 0
+    for _ in range(EXPIRE_CHUNKS_A_RUN):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(EXPIRE, [before, EXPIRE_CHUNK])
+            counts = cursor.fetchall()
+            for project_id, state, letters in counts:
+                what = {"state": state, "failed_before": before.isoformat()}
+                audit("expire", by=SYSTEM, project_id=project_id, letters=letters, what=what)
+        chunk = sum(letters for _, _, letters in counts)
+        expired += chunk
+        if chunk < EXPIRE_CHUNK:
+            break
+    return expired
