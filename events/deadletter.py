@@ -21,7 +21,7 @@ from django.utils.dateparse import parse_datetime
 from events.envelope import Envelope, decode
 from events.models import AuditEntry, DeadLetter, LetterState
 
-GROUPED: Final = 100_000  # the latest so many are grouped: about 0.2 s
+GROUPED: Final = 100_000  # the latest so many are grouped: 70 ms, of 300,000 that waited
 GROUPS: Final = 200
 EXPORT_PAGE: Final = 200
 EXPIRE_CHUNK: Final = 5_000
@@ -94,7 +94,6 @@ class Group:
     sqlstate: str
     field: str
     letters: int
-    projects: int
     first_at: datetime
     last_at: datetime
     example: int
@@ -111,30 +110,25 @@ class Groups:
 
 def groups(wanted: Wanted) -> Groups:
     """Returns the causes of the latest letters, the most frequent first."""
-    recent = wanted.rows().order_by("-id").values("id")[:GROUPED]
-    rows = (
-        DeadLetter.objects.filter(id__in=recent)
+    rows = wanted.rows()
+    # The id behind which the latest begin, instead of a join with them: a tenth of the time.
+    oldest = rows.order_by("-id").values_list("id", flat=True)[GROUPED - 1 : GROUPED]
+    cutoff = list(oldest)
+    found = list(
+        (rows.filter(id__gte=cutoff[0]) if cutoff else rows)
         .order_by()
         .values("fingerprint", "code", "sqlstate", "field")
         .annotate(
             letters=Count("id"),
-            projects=Count("project_id", distinct=True),
             first_at=Min("first_failed_at"),
             last_at=Max("last_failed_at"),
             example=Max("id"),
         )
         .order_by("-letters", "fingerprint")[:GROUPS]
     )
-    found = list(rows)
-    errors = dict(
-        DeadLetter.objects.filter(id__in=[row["example"] for row in found]).values_list("id", "error")
-    )
-    made = [Group(**row, error=short(errors.get(row["example"], ""))) for row in found]
-    return Groups(made, sum(group.letters for group in made) >= GROUPED)
-
-
-def short(error: str) -> str:
-    return error.partition(" DETAIL: ")[0]  # behind it PostgreSQL repeats the row
+    examples = DeadLetter.objects.only("error").in_bulk([row["example"] for row in found])
+    made = [Group(**row, error=examples[row["example"]].cause) for row in found if row["example"] in examples]
+    return Groups(made, is_partial=bool(cutoff))
 
 
 # --- one letter, as its sender would know it ------------------------------------------------------------------------
@@ -180,7 +174,7 @@ def offending(letter: DeadLetter) -> list[str]:
     """Returns the paths, like properties.amount, of what the error is about, as far as that can be known."""
     envelope = envelope_of(letter.payload)
     if not letter.field:
-        quoted = set(_QUOTED.findall(short(letter.error)))
+        quoted = set(_QUOTED.findall(letter.cause))
         return _holding(bytes(letter.payload), quoted) if envelope and quoted else []
     if letter.field in Envelope.__struct_fields__ or "." in letter.field:
         return [letter.field]

@@ -165,9 +165,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     search_help_text = "An event's id (the UUID), or a fingerprint, in full."
     actions = ("replay_selected", "discard_selected")  # type: ignore[assignment]
     fields = (
-        "event_id", "name", "project", "state", "outcome", "note", "code", "sqlstate", "field", "error", "stage",
-        "attempts", "received_at", "first_failed_at", "last_failed_at", "replayed_at", "replay", "ended_at", "ended_by",
-        "fingerprint", "pretty_payload", "pretty_sent", "curl_line",
+        "event_id", "name", "project", "state", "outcome", "note", "code", "sqlstate", "field", "error",
+        "pretty_payload", "stage", "attempts", "received_at", "first_failed_at", "last_failed_at", "replayed_at",
+        "replay", "ended_at", "ended_by", "fingerprint", "pretty_sent", "curl_line",
     )  # fmt: skip
 
     class Media:
@@ -199,10 +199,6 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         ]
 
     # --- columns ---------------------------------------------------------------------------------------------------
-
-    @admin.display(description="cause")
-    def cause(self, letter: DeadLetter) -> str:
-        return deadletter.short(letter.error)
 
     @admin.display(description="payload as accepted")
     def pretty_payload(self, letter: DeadLetter) -> SafeString:

@@ -146,6 +146,11 @@ class DeadLetter(models.Model):
     def __str__(self) -> str:
         return f"{self.name or 'event'} {self.event_id}: {self.code}"
 
+    @property
+    def cause(self) -> str:
+        """The error without what PostgreSQL repeats of the row."""
+        return self.error.partition(" DETAIL: ")[0]
+
 
 class ReplayState(models.TextChoices):
     SENDING = "sending"

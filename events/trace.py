@@ -10,7 +10,6 @@ import redis
 
 from events import buffer
 from events.accept import MAX_TEXT, ids_of
-from events.deadletter import short
 from events.models import Batch, DeadLetter, Event, LetterOutcome, LetterState
 
 SCANNED_ENTRIES: Final = 5_000
@@ -134,7 +133,7 @@ def _of_letters(letters: list[DeadLetter]) -> list[Step]:
             steps.append(Step("accepted", letter.received_at))
         about = {
             "letter": letter.pk, "code": letter.code, "sqlstate": letter.sqlstate, "field": letter.field,
-            "error": short(letter.error), "stage": letter.stage, "attempts": letter.attempts,
+            "error": letter.cause, "stage": letter.stage, "attempts": letter.attempts,
         }  # fmt: skip
         steps.append(Step("buried", letter.last_failed_at, about=about))
         if letter.replayed_at:

@@ -14,17 +14,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
 from django.conf import settings
 
 from eventsite import metrics
+from eventsite.broker import broker_url
 from eventsite.launch import PART_MARK
-
-
-def broker_url(redis_url: str) -> str:
-    """Takes a redis-py URL, returns kombu's form of it: unix sockets are spelled differently there."""
-    if not redis_url.startswith("unix://"):
-        return redis_url
-    path, _, query = redis_url.removeprefix("unix://").partition("?")
-    database = dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair).get("db", "0")
-    return f"redis+socket://{path}?virtual_host={database}"
-
 
 # A publisher must not hang with its broker; a worker's socket waits longer than its BRPOP (1 s) and a slow fsync.
 PUBLISHER_SOCKET_SECONDS = 2

@@ -84,13 +84,13 @@ class Supervisor:
     def _start(self) -> None:
         self._start_servers()
         self._run_bootstrap()
-        password = json.loads(self.found.credentials.read_text())["admin_password"]
+        known = json.loads(self.found.credentials.read_text())
         options, found = self.options, self.found
         self._begin(
             parts.web(options, found),
             parts.drain(options, found),
             parts.worker(found),
-            parts.flower(options, found, password),
+            parts.flower(options, found, known["admin_password"], known["redis_url"]),
         )
         self._wait_ready(START_SECONDS)
 

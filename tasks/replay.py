@@ -4,6 +4,7 @@ import logging
 from typing import Final
 
 import redis
+from django import db
 from kombu.exceptions import OperationalError
 
 from events import replay
@@ -29,8 +30,14 @@ def run(replay_id: int) -> None:
 @app.task(name="tasks.replay.resume", ignore_result=True)
 def resume() -> None:
     """What has arrived since is written to its letters; replays that stand still go on."""
-    settle(sync_client())
-    for replay_id in replay.stale():
+    try:
+        settle(sync_client())
+        standing_still = replay.stale()
+    except (db.OperationalError, db.InterfaceError, redis.RedisError) as error:
+        db.connection.close()  # it may be broken
+        log.warning("replays are not looked at: %s", type(error).__name__)
+        return
+    for replay_id in standing_still:
         run.delay(replay_id)
 
 

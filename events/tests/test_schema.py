@@ -21,7 +21,7 @@ from projects import keyring, services
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
 WITHOUT = re.compile(r"/api/(auth|schema|docs)")
 examples = settings(
-    max_examples=25,
+    max_examples=12,
     derandomize=True,
     database=None,
     deadline=None,

@@ -3,7 +3,8 @@
 import pytest
 import redis
 
-from eventsite.celery import app, broker_url
+from eventsite.broker import broker_url
+from eventsite.celery import app
 from eventsite.pytest_services import Services
 from tasks import pipeline
 
