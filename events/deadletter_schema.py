@@ -4,6 +4,7 @@ from io import BytesIO
 from typing import Any, Final
 
 import msgspec
+from django.conf import settings
 from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
@@ -14,7 +15,7 @@ from events.deadletter import Wanted
 from events.models import AuditEntry, DeadLetter, LetterState, Replay
 from events.replay import progress
 from eventsite.api import error_response
-from eventsite.parsers import BoundedJSONParser
+from eventsite.parsers import BodyTooLarge, BoundedJSONParser
 from projects.serializers import StrictFields
 
 MAX_IDS: Final = 1_000
@@ -24,10 +25,11 @@ MAX_PAGE: Final = 500
 class PayloadParser(BoundedJSONParser):
     """`payload` stays the text it is, an object or a text that holds one: digits and line numbers are its sender's."""
 
-    max_bytes = 9_000_000  # an event may have 8 MB
-
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        self.max_bytes = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # of an event, whatever its limit
         body = stream.read(self.max_bytes + 1)
+        if len(body) > self.max_bytes:
+            raise BodyTooLarge(f"The body is larger than {self.max_bytes} bytes.")
         payload = None
         try:
             fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])

@@ -13,6 +13,8 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+
 
 Do = Literal["to_number", "to_text", "remove", "rename", "set", "truncate", "default"]
 
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One change at one place: `to` is a new name, `value` any JSON, `n` a number of characters."""
@@ -51,7 +53,11 @@ def read(rule: Any) -> Rule:
     try:
         text = rule if isinstance(rule, str | bytes) else _encode(rule)
         data = text.encode() if isinstance(text, str) else text
-        steps = _steps(b"[" + data + b"]" if data.lstrip()[:1] == b"{" else data)
+        data = b"[" + data + b"]" if data.lstrip()[:1] == b"{" else data
+        steps = _steps(data)
+        # All of it once: what lies in a `value` is read only when it is used, and the rule is to be kept as jsonb.
+        if _NUL.search(_encode(msgspec.json.decode(data))):
+            raise BadRule("A rule cannot hold a NUL character.")
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise BadRule(f"A rule is a list of steps with path and do: {error}.") from None
     if not 0 < len(steps) <= MAX_STEPS:

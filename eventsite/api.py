@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import exceptions, serializers, status
@@ -10,6 +11,8 @@ from rest_framework.decorators import api_view, authentication_classes, permissi
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+from eventsite.parsers import BodyTooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,10 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     if isinstance(exc, OperationalError | InterfaceError):
         logger.error("database not reached: %s", type(exc).__name__)
         exc = Unavailable()
+    if isinstance(
+        exc, RequestDataTooBig
+    ):  # Django's own limit, where the body was read before a parser came to it
+        exc = BodyTooLarge(str(exc))
     response = exception_handler(exc, context)
     if response is None:
         return None

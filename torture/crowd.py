@@ -102,7 +102,7 @@ class Crowd:
     seed: int
     threads: int = 6
     largest_batch: int = 40
-    pace_seconds: float = 0.03
+    pace_seconds: float = 0.1
     patient: bool = True
     with_poison: bool = True
     place: int = 0

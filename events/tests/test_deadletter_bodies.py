@@ -76,3 +76,30 @@ def test_a_body_that_is_no_object_is_400(owner: APIClient, shop: Project, path: 
     answer = owner.post(address(shop, f"failures/{path}"), body, content_type="application/json")
     assert answer.status_code == 400
     assert set(answer.json()) == {"code", "message", "detail", "error", "fields"}
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\ud800"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("replay", '{"filter": {"name": "TEXT"}}'),
+        ("replay", '{"filter": {"event_id": "TEXT"}}'),
+        ("replay", '{"filter": {}, "rule": [{"path": "TEXT", "do": "remove"}]}'),
+        ("replay", '{"filter": {}, "rule": [{"path": "a", "do": "set", "value": {"k": "TEXT"}}]}'),
+        ("replay", '{"filter": {}, "TEXT": 1}'),
+        ("discard", '{"filter": {}, "reason": "TEXT"}'),
+    ],
+)
+def test_text_that_no_database_holds_is_400(
+    owner: APIClient, shop: Project, path: str, body: str, text: str
+) -> None:
+    answer = owner.post(
+        address(shop, f"failures/{path}"), body.replace("TEXT", text), content_type="application/json"
+    )
+    assert answer.status_code == 400
+
+
+def test_a_body_beyond_all_limits_is_413(owner: APIClient, shop: Project) -> None:
+    body = b'{"letter": 1, "payload": "' + b"x" * 9_000_000 + b'"}'
+    answer = owner.post(address(shop, "failures/check"), body, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")

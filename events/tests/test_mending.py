@@ -76,7 +76,9 @@ def test_what_does_not_fit_is_said_with_its_path(step: dict[str, Any], event: st
         [], "", "nothing", 5, None, [{}], [{"path": "a"}], [{"path": "a", "do": "explode"}], [{"path": "", "do": "remove"}],
         [{"path": "a..b", "do": "remove"}], [{"path": "a", "do": "rename"}], [{"path": "a", "do": "truncate", "n": 0}],
         [{"path": "a", "do": "set"}], [{"path": "id", "do": "remove"}], [{"path": "a", "do": "rename", "to": "id"}],
-        [{"path": "a", "do": "remove", "more": 1}], [{"path": "a", "do": "remove"}] * 21,
+        [{"path": "a", "do": "remove", "more": 1}], [{"path": "a", "do": "remove"}] * 21, [{"path": "a\0", "do": "remove"}],
+        [{"path": "a", "do": "set", "value": {"k": ["\0"]}}], '[{"path": "a", "do": "set", "value": 1e400}]',
+        '[{"path": "a", "do": "set", "value": "\\ud800"}]', [{"path": "\ud800", "do": "remove"}],
     ],
 )  # fmt: skip
 def test_what_is_no_rule_is_refused(rule: Any) -> None:
