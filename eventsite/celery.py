@@ -43,6 +43,7 @@ app.conf.update(
     task_default_queue="celery",
     task_routes={"tasks.pipeline.drain": {"queue": "drain"}},
     worker_prefetch_multiplier=1,
+    worker_consumer="eventsite.consumer:Consumer",
     worker_soft_shutdown_timeout=5,
     worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_max_memory_per_child=400_000,  # KiB: a batch of 8 MB costs its worker about 100 MB

@@ -14,7 +14,7 @@ from eventsite.launch import Launch
 LOG_MAX_BYTES = 5_000_000
 LOG_KEEP = 3
 BACKOFF_FIRST_SECONDS = 0.5
-BACKOFF_MAX_SECONDS = 10.0
+BACKOFF_MAX_SECONDS = 5.0  # with a worker's start: events are stored again within 10 s of a cause's end
 HEALTHY_AFTER_SECONDS = 60.0
 TAIL_BYTES = 4_000
 

@@ -40,11 +40,12 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Step:
-    """What so many users saw, what lay in the queue when they stopped, and what was stored meanwhile."""
+    """What so many users saw from `begin` to `end` (epoch seconds), what was stored meanwhile, what then lay in the queue."""
 
     users: int
     requests: int
-    seconds: float
+    begin: float
+    end: float
     p50_ms: float
     p99_ms: float
     refused: int
@@ -53,6 +54,10 @@ class Step:
     acknowledged: list[str]
     queued: int
     stored: int
+
+    @property
+    def seconds(self) -> float:
+        return max(0.001, self.end - self.begin)
 
     def row(self) -> list[str]:
         rates = [f"{count / self.seconds:,.0f}" for count in (self.requests, len(self.acknowledged))]
@@ -100,7 +105,6 @@ def acknowledged(stack: Stack, steps: Sequence[Step]) -> Iterator[Acknowledged]:
 
 
 def run(stack: Stack, users: int) -> Step:
-    before = stored(stack)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "step.json"
         env = {**os.environ, "LOADTEST_KEY": stack.credentials["write_key"], "LOADTEST_OUTPUT": str(output)}
@@ -118,17 +122,21 @@ def run(stack: Stack, users: int) -> Step:
         ended = subprocess.run(
             [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
-        queued, after = int(stack.valkey.hget("es:depth", "e") or 0), stored(stack)
+        queued = int(stack.valkey.hget("es:depth", "e") or 0)
         if not output.exists():
             sys.exit(f"locust ended with {ended.returncode}: {ended.stderr[-2000:]}")
         told = json.loads(output.read_text())
-    step = Step(users=users, queued=queued, stored=after - before, **told)
+    step = Step(users=users, queued=queued, stored=stored(stack, told["begin"], told["end"]), **told)
     print(" | ".join(step.row()), flush=True)
     return step
 
 
-def stored(stack: Stack) -> int:
-    return int(stack.ask("SELECT coalesce(sum(stored), 0) FROM events_batch")[0][0])
+def stored(stack: Stack, begin: float, end: float) -> int:
+    """Events whose row was written between two moments."""
+    between = "stored_at BETWEEN to_timestamp(%s) AND to_timestamp(%s)"
+    return int(
+        stack.ask(f"SELECT coalesce(sum(stored), 0) FROM events_batch WHERE {between}", begin, end)[0][0]
+    )
 
 
 @contextmanager

@@ -57,7 +57,8 @@ def write_down(environment: Environment, **_: Any) -> None:
     total = environment.stats.total
     told = {
         "requests": total.num_requests,
-        "seconds": (total.last_request_timestamp or 0.0) - total.start_time,
+        "begin": total.start_time,
+        "end": total.last_request_timestamp or total.start_time,
         "p50_ms": total.get_response_time_percentile(0.50),
         "p99_ms": total.get_response_time_percentile(0.99),
         "errors": total.num_failures,

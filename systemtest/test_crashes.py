@@ -28,9 +28,9 @@ LEFT_TO_TORTURE = {
     f"SIGSTOP {victim}" for victim in ("web", "default worker", "drain worker's child", "a backend")
 }
 
-# A slow stack: 200 events a second, and a queue of ten seconds.
-SLOTS, RATE, BATCH, BOUND = 2, 4, 50, 2_000
-OUTAGE_SECONDS = 12
+# A slow stack: 200 events a second, and a queue of five seconds.
+SLOTS, RATE, BATCH, BOUND = 2, 4, 50, 1_000
+OUTAGE_SECONDS = 8
 FLOOD_SECONDS = 15
 MARGIN_MB = 12.0  # what a process may grow: buffers of connections and of Python's allocator, reached once
 
@@ -86,6 +86,12 @@ def slow_stack() -> Iterator[Stack]:
 
 def crowd_of(stack: Stack, **how: int | float | bool) -> Crowd:
     return Crowd(stack.credentials["url"], projects_of(stack, 1), SEED, with_poison=False, **how)  # type: ignore[arg-type]
+
+
+def batches(stack: Stack) -> tuple[int, int]:
+    """How many there were so far, and how many events were stored in them."""
+    ((count, stored),) = stack.ask("SELECT count(*), coalesce(sum(stored), 0)::bigint FROM events_batch")
+    return int(count), int(stored)
 
 
 def depth(stack: Stack) -> int:
@@ -156,21 +162,18 @@ def test_memory_stays_flat_under_ten_times_what_is_drained(slow_stack: Stack) ->
     with crowd_of(stack, patient=False, threads=4, pace_seconds=0.005).sending() as flood:
         wait(lambda: flood.answers[429] + flood.answers[503] > 50, 20, "the bound")
         early = {name: pss_mb(pid) for name, pid in parts.items()}
-        begin, offered, stored = (
-            time.monotonic(),
-            flood.offered,
-            stack.ask("SELECT count(*) FROM events_event")[0][0],
-        )
+        begin, before, (drained_before, stored_before) = time.monotonic(), flood.offered, batches(stack)
         wait(lambda: time.monotonic() - begin > FLOOD_SECONDS, FLOOD_SECONDS + 1, "the flood")
-        offered, stored = (
-            flood.offered - offered,
-            stack.ask("SELECT count(*) FROM events_event")[0][0] - stored,
+        drained, stored = (
+            now - then for now, then in zip(batches(stack), (drained_before, stored_before), strict=True)
         )
+        offered = flood.offered - before
         late = {name: pss_mb(pid) for name, pid in parts.items()}
         assert depth(stack) <= BOUND
-    print(f"\noffered {offered:,}, stored {stored:,}, answers {dict(flood.answers)}")
+    print(f"\noffered {offered:,}, stored {stored:,} in {drained} batches, answers {dict(flood.answers)}")
     print({name: f"{early[name]:.0f} -> {late[name]:.0f} MB" for name in parts})
-    assert offered > 8 * stored > 0
+    assert offered > 8 * stored
+    assert 0.7 * RATE * FLOOD_SECONDS < drained <= RATE * FLOOD_SECONDS + RATE, "the rate is kept, and used"
     assert flood.answers[429] > flood.answers[202]
     assert flood.wrong == []  # each refusal with Retry-After from 1 to 60
     for name in parts:

@@ -103,10 +103,16 @@ VICTIMS: dict[str, Callable[[Stage], int]] = {
 
 
 def kill(victim: str, stage: Stage) -> None:
-    """kill -9."""
-    pid = VICTIMS[victim](stage)
-    if pid:
-        end(pid, signal.SIGKILL)
+    """kill -9. Over when its children are gone too: the supervisor ends them, and some would serve for a moment longer."""
+    if pid := VICTIMS[victim](stage):
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(pid).children(recursive=True)
+            end(pid, signal.SIGKILL)
+            wait(
+                lambda: not any(map(_lives, children)),
+                RESTART_SECONDS,
+                f"the end of the children of {victim}",
+            )
 
 
 def freeze(victim: str, stage: Stage) -> None:

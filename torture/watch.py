@@ -18,7 +18,10 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Seconds until a batch was stored again, and until nothing waited any more that is older than the cause's end."""
+    """Seconds until a batch was stored again, and until all was as before.
+
+    As before: an event that was accepted after the cause's end is stored, and nothing older waits, in any slot.
+    """
 
     resumed: float
     caught_up: float
@@ -27,7 +30,7 @@ class Recovery:
 def recovery(stack: Stack, ended: float) -> Recovery:
     """Takes the end of the cause (epoch seconds), waits for both moments; infinite where one does not come in a minute."""
     resumed = _until(lambda: _last_stored(stack) > ended, ended)
-    return Recovery(resumed, _until(lambda: _oldest_waiting(stack) > ended, ended))
+    return Recovery(resumed, _until(lambda: _newest_stored(stack) > ended < _oldest_waiting(stack), ended))
 
 
 def _until(condition: Callable[[], bool], ended: float) -> float:
@@ -44,6 +47,16 @@ def _last_stored(stack: Stack) -> float:
     statement = (
         "SELECT extract(epoch FROM max(stored_at))::float8"
         " FROM (SELECT stored_at FROM events_batch WHERE stored > 0 ORDER BY id DESC LIMIT 20) AS latest"
+    )
+    ((moment,),) = stack.ask(statement)
+    return float(moment or 0.0)
+
+
+def _newest_stored(stack: Stack) -> float:
+    """The latest receipt among the latest rows of all slots."""
+    statement = (
+        "SELECT extract(epoch FROM max(received_at))::float8"
+        " FROM (SELECT received_at FROM events_event ORDER BY id DESC LIMIT 2000) AS latest"
     )
     ((moment,),) = stack.ask(statement)
     return float(moment or 0.0)
