@@ -25,6 +25,7 @@ RECOVERY_SECONDS = 10.0
 ROUND = 6  # faults between two counts
 PROJECTS = 4
 WARM_EVENTS = 300
+NO_ANSWER = "none"
 
 
 @dataclass
@@ -107,7 +108,11 @@ class Torture:
             self.tally.judged(verdict)
             self.acknowledged += len(crowd.acknowledged)
             say(f"--- {what}: {len(crowd.acknowledged):,} acknowledged; {verdict.told()}")
+            say(
+                f"    answers: {', '.join(f'{status or NO_ANSWER} {n:,}' for status, n in sorted(crowd.answers.items()))}"
+            )
             crowd.acknowledged = []
+            crowd.answers.clear()
         if not verdict.is_good:
             self.wrong.append(f"{what}: {verdict.told()}")
         self.wrong += crowd.wrong

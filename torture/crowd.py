@@ -198,7 +198,7 @@ class Crowd:
         if answer.status in (429, 503):
             if not (answer.retry_after or "").isdigit() or not 1 <= int(answer.retry_after or 0) <= 60:
                 self.wrong.append(f"{answer.status} with Retry-After {answer.retry_after}")
-        elif answer.status not in (0, 202):
+        elif answer.status not in (0, 202, 408):  # 408: frozen within a body, to be sent again as documented
             self.wrong.append(f"answered {answer.status}")
 
 
