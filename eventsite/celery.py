@@ -2,9 +2,12 @@
 
 import gc
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import redis
 from billiard import current_process
 from celery import Celery
 from celery.signals import worker_init, worker_process_init, worker_ready
@@ -16,10 +19,12 @@ from django.conf import settings
 from eventsite import metrics
 from eventsite.broker import broker_url
 from eventsite.launch import PART_MARK
+from eventsite.valkey import sync_client
 
 # A publisher must not hang with its broker; a worker's socket waits longer than its BRPOP (1 s) and a slow fsync.
 PUBLISHER_SOCKET_SECONDS = 2
 WORKER_SOCKET_SECONDS = 30
+FULL_SHARE = 0.9  # of Valkey's memory: the queue's bound is half, so above this something is wrong, and Celery needs room
 
 TRANSPORT_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 120,
@@ -78,6 +83,29 @@ def _share_memory(**_: object) -> None:
     app.loader.import_default_modules()
     gc.collect()
     gc.freeze()
+
+
+@worker_init.connect
+def _make_room(**_: object) -> None:
+    """At Valkey's memory limit no message can be sent, and a worker ends: its successor first drains without Celery.
+
+    A batch of each slot at a time, by a process of its own, until there is room: the stream drains on whatever happens.
+    """
+    drain = [sys.executable, str(settings.BASE_DIR / "manage.py"), "drain", "--once"]
+    while os.environ.get(PART_MARK) == "drain" and _is_full():
+        if subprocess.run(drain, check=False).returncode:
+            return  # paused, or the database is away: nothing to be done here
+
+
+def _is_full() -> bool:
+    """Says whether Valkey is at its limit with events to drain."""
+    from events import buffer  # needs Django's apps, which Celery loads after this module
+
+    try:
+        memory, waiting = sync_client().info("memory"), buffer.depth(sync_client()).entries
+    except redis.RedisError:
+        return False
+    return bool(waiting and 0 < FULL_SHARE * memory["maxmemory"] <= memory["used_memory"])
 
 
 @worker_process_init.connect
