@@ -5,10 +5,10 @@ BIN := $(VENV)/bin/python
 # State goes to var/; PORT, FLOWER_PORT and EVENTSITE_VAR move a stack aside.
 
 .DEFAULT_GOAL := help
-.PHONY: help up start down status logs test lint format bench torture loadtest clean
+.PHONY: help up start down status logs test lint format bench bench-insights torture loadtest clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 up: $(VENV)/runtime ## start everything, stop it with Ctrl-C
 	@exec $(BIN) manage.py up
@@ -41,8 +41,11 @@ format: $(VENV)/development ## let ruff format and mend
 	@$(BIN) -m ruff check --fix .
 
 BENCH ?= ingest
-bench: $(VENV)/runtime ## measure this machine: ingestion, or with BENCH=store the insert; needs wrk
+bench: $(VENV)/runtime ## measure this machine: ingestion (needs wrk); BENCH=store the insert, BENCH=admin its lists at 5 million events
 	@exec $(BIN) -m bench.$(BENCH) $(ARGS)
+
+bench-insights: $(VENV)/runtime ## questions of 10 million events: ours, PostgreSQL's, DuckDB by hand (ARGS='--events 1000000')
+	@exec $(BIN) -m bench.insights $(ARGS)
 
 torture: $(VENV)/development ## ten minutes of crashes on a stack of its own, and the count (ARGS='--seed 7 --minutes 10')
 	@exec $(BIN) -m torture $(ARGS)

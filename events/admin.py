@@ -7,8 +7,10 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, path
+from django.utils.dateparse import parse_datetime
 from django.utils.safestring import SafeString
 
+from events import times
 from events.admin_lists import (
     PAGE_ROWS,
     KeysetChangeList,
@@ -34,6 +36,13 @@ class EventChangeList(KeysetChangeList):
         asked = self.get_filters_params()
         by_time = any(name.startswith("occurred_at") for name in asked)
         return "occurred_at" if by_time and any(name.startswith("project") for name in asked) else ""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """What occurred since some time was received since then, by a day at most: earlier partitions are left out."""
+        rows = super().get_queryset(request, exclude_parameters)
+        since = parse_datetime(request.GET.get("occurred_at__gte", ""))
+        earliest = times.shifted(since, -times.MAX_AHEAD) if since and since.tzinfo else None
+        return rows.filter(received_at__gte=earliest) if earliest else rows
 
 
 class StateFilter(admin.SimpleListFilter):

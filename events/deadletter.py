@@ -1,12 +1,11 @@
-"""Dead letters as people handle them: found, read in their sender's form, grouped by cause, discarded, exported, expired.
+"""Dead letters as people handle them: found, read in their sender's form, grouped by cause, discarded, expired.
 
 Their replay is in replay.py. A letter stays counted as `dead` whatever becomes of it: what is sent again is accepted again.
 """
 
-import base64
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,12 +17,12 @@ from django.db.models import Count, Max, Min, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from events.audit import audit, only_project
 from events.envelope import Envelope, decode
-from events.models import AuditEntry, DeadLetter, LetterState
+from events.models import DeadLetter, LetterState
 
 GROUPED: Final = 100_000  # the latest so many are grouped: 70 ms, of 300,000 that waited
 GROUPS: Final = 200
-EXPORT_PAGE: Final = 200
 EXPIRE_CHUNK: Final = 5_000
 EXPIRE_CHUNKS_A_RUN: Final = 20
 SYSTEM: Final = "retention"
@@ -224,57 +223,17 @@ def story(letter: DeadLetter) -> list[DeadLetter]:
 # --- what people do to them -------------------------------------------------------------------------------------------
 
 
-def audit(action: str, *, by: str, project_id: int | None, letters: int, what: dict[str, Any]) -> None:
-    """Keeps who did what. In the caller's transaction, so that nothing is done without it."""
-    AuditEntry.objects.create(
-        action=action, by_name=by[:150], project_id=project_id, letters=letters, what=what
-    )
-
-
 def discard(wanted: Wanted, *, reason: str, by: str) -> int:
     """Gives up waiting letters for good; returns how many. They stay to be read until they expire."""
     with transaction.atomic():
-        discarded = (
-            wanted.rows()
-            .filter(state=LetterState.WAITING)
-            .update(state=LetterState.DISCARDED, note=reason, ended_at=timezone.now(), ended_by=by[:150])
+        waiting = wanted.rows().filter(state=LetterState.WAITING)
+        project_id = wanted.project_id or only_project(waiting)
+        discarded = waiting.update(
+            state=LetterState.DISCARDED, note=reason, ended_at=timezone.now(), ended_by=by[:150]
         )
         what = {"filter": wanted.as_json(), "reason": reason}
-        audit("discard", by=by, project_id=wanted.project_id, letters=discarded, what=what)
+        audit("discard", by=by, project_id=project_id, letters=discarded, what=what)
     return discarded
-
-
-def export_page(wanted: Wanted, after_id: int) -> tuple[bytes, int | None]:
-    """Returns the next letters as NDJSON, oldest first, and the id to go on after, None at the end."""
-    page = list(wanted.rows().filter(id__gt=after_id).order_by("id")[:EXPORT_PAGE])
-    lines = b"".join(msgspec.json.encode(_exported(letter)) + b"\n" for letter in page)
-    return lines, page[-1].pk if len(page) == EXPORT_PAGE else None
-
-
-def export(wanted: Wanted) -> Iterator[bytes]:
-    """Yields NDJSON page by page; holds no more than a page."""
-    after: int | None = 0
-    while after is not None:
-        lines, after = export_page(wanted, after)
-        yield lines
-
-
-def _exported(letter: DeadLetter) -> dict[str, Any]:
-    """`event` is what its sender would send again; the payload stands in base64 where it is no envelope."""
-    payload = bytes(letter.payload)
-    is_event = envelope_of(payload) is not None
-    event = msgspec.Raw(msgspec.json.format(client_form(payload), indent=-1)) if is_event else None
-    names = (
-        "id", "project_id", "event_id", "name", "code", "sqlstate", "field", "error", "stage", "attempts",
-        "received_at", "first_failed_at", "last_failed_at", "fingerprint", "state", "outcome", "note",
-    )  # fmt: skip
-    fields = {name: getattr(letter, name) for name in names}
-    envelope = msgspec.Raw(payload) if is_event else None
-    return fields | {
-        "event": event,
-        "envelope": envelope,
-        "payload_base64": None if is_event else base64.b64encode(payload).decode(),
-    }
 
 
 # Plan: an index scan of last_failed_at that stops after a chunk. What is under way is not cut off.

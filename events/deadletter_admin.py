@@ -1,12 +1,10 @@
 """Dead letters in the admin: by cause, one by one, edited, mended, sent again, discarded."""
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Final
+from datetime import datetime
+from typing import Any, Final
 from urllib.parse import urlencode
 
-import msgspec
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -15,65 +13,19 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from events import deadletter, mending, rehearsal, replay
-from events.admin_lists import KeysetChangeList, NameFilter, ReadOnlyAdmin, as_uuid, verbatim
+from events import deadletter, rehearsal, replay
+from events.admin_lists import KeysetChangeList, NameFilter, as_uuid, verbatim
 from events.deadletter import Wanted
+from events.deadletter_forms import ActForm, LetterStateFilter
+from events.letters_admin import DISCARD, REPLAY, LettersAdmin
+from events.marked import around, marked
 from events.models import DeadLetter, LetterState
 from events.verdict import Verdict
 from tasks.replay import begin
 
 EXAMPLES: Final = 5
-_KEY: Final = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)": )?(.*)')
-REPLAY: Final = "events.change_deadletter"
-DISCARD: Final = "events.delete_deadletter"
-
-
-def marked(payload: bytes, paths: Sequence[str]) -> SafeString:
-    """Takes bytes that ought to be JSON, returns them indented, the lines of these paths marked; else as they are."""
-    try:
-        lines = msgspec.json.format(payload, indent=2).decode().splitlines()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return verbatim(payload.decode(errors="backslashreplace"))
-    wanted = tuple(paths)
-    shown = (
-        format_html("<mark>{}</mark>", line) if _is_within(place, wanted) else format_html("{}", line)
-        for line, place in zip(lines, _places(lines), strict=True)
-    )
-    return format_html(
-        '<pre class="verbatim">{}</pre>', format_html_join("\n", "{}", ((line,) for line in shown))
-    )
-
-
-def _is_within(place: str, wanted: tuple[str, ...]) -> bool:
-    return any(place == path or place.startswith(f"{path}.") for path in wanted)
-
-
-def _places(lines: list[str]) -> Iterator[str]:
-    """The path of the value that each line of indented JSON begins, continues or ends."""
-    names: list[str] = []
-    counts: list[int | None] = []  # of the elements of an array; None in an object
-    for line in lines:
-        text = line.strip().rstrip(",")
-        if text in ("}", "]"):
-            yield ".".join(names)
-            counts.pop()
-            if names:
-                names.pop()
-            continue
-        match = _KEY.fullmatch(line)
-        key, value = (match[1], match[2].rstrip(",")) if match else (None, text)
-        name = key
-        if counts and counts[-1] is not None:
-            name, counts[-1] = str(counts[-1]), counts[-1] + 1
-        place = [*names, name] if name is not None else names
-        yield ".".join(place)
-        if value in ("{", "["):
-            if name is not None:
-                names.append(name)
-            counts.append(0 if value == "[" else None)
 
 
 class DeadLetterChangeList(KeysetChangeList):
@@ -82,69 +34,7 @@ class DeadLetterChangeList(KeysetChangeList):
         self.show_admin_actions = True
 
 
-class LetterStateFilter(admin.SimpleListFilter):
-    """Those that wait are what there is to do: they are shown unless others are asked for."""
-
-    title = parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("all", "All"),
-            *((state.value, str(state.label)) for state in LetterState if state != "waiting"),
-        ]
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        waiting, *others = super().choices(changelist)
-        yield {**waiting, "display": "waiting"}
-        yield from others
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() == "all":
-            return queryset
-        # A cause or an id that is asked for is shown whatever became of it.
-        if self.value() is None and ("q" in request.GET):
-            return queryset
-        return queryset.filter(state=self.value() or LetterState.WAITING)
-
-
-class ActForm(forms.Form):
-    """Which letters (hidden), and what to do."""
-
-    ids = forms.CharField(required=False, widget=forms.HiddenInput)
-    project_id = forms.IntegerField(required=False, widget=forms.HiddenInput)
-    fingerprint = forms.CharField(required=False, max_length=16, widget=forms.HiddenInput)
-    code = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
-    name = forms.CharField(required=False, max_length=200, strip=False, widget=forms.HiddenInput)
-    rule = forms.CharField(
-        required=False, widget=forms.Textarea(attrs={"rows": 4, "cols": 80, "spellcheck": "false"})
-    )
-    rate = forms.IntegerField(required=False, min_value=1, max_value=10_000, label="Events a second")
-    reason = forms.CharField(required=False, max_length=1_000, widget=forms.TextInput(attrs={"size": 80}))
-
-    def clean_ids(self) -> list[int]:
-        ids = [part for part in str(self.cleaned_data["ids"]).split(",") if part]
-        if not all(part.isdecimal() and int(part) < 2**63 for part in ids) or len(ids) > 1_000:
-            raise forms.ValidationError("These are no letters.")
-        return [int(part) for part in ids]
-
-    def clean_rule(self) -> mending.Rule | None:
-        try:
-            return mending.read(self.cleaned_data["rule"]) if self.cleaned_data["rule"].strip() else None
-        except mending.BadRule as error:
-            raise forms.ValidationError(str(error)) from None
-
-    def wanted(self) -> Wanted:
-        """An empty selection is all that wait: the page says so, with their number."""
-        fields = self.cleaned_data
-        names = ("project_id", "fingerprint", "code", "name")
-        return Wanted(
-            state=LetterState.WAITING,
-            ids=fields["ids"],
-            **{name: fields[name] for name in names if fields[name]},
-        )
-
-
-class DeadLetterAdmin(ReadOnlyAdmin):
+class DeadLetterAdmin(LettersAdmin):
     list_display = (
         "name",
         "project",
@@ -160,7 +50,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     list_select_related = ("project",)
     change_list_template = "admin/events/deadletter/change_list.html"
     change_form_template = "admin/events/deadletter/change_form.html"
-    unlisted = ("payload", "sent")
+    unlisted = ("payload", "sent", "failures")
     search_fields = ("event_id",)
     search_help_text = "An event's id (the UUID), or a fingerprint, in full."
     actions = ("replay_selected", "discard_selected")  # type: ignore[assignment]
@@ -169,9 +59,6 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         "pretty_payload", "stage", "attempts", "received_at", "first_failed_at", "last_failed_at", "replayed_at",
         "replay", "ended_at", "ended_by", "fingerprint", "pretty_sent", "curl_line",
     )  # fmt: skip
-
-    class Media:
-        css: ClassVar[dict[str, list[str]]] = {"all": ["events/deadletters.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return DeadLetterChangeList
@@ -239,24 +126,15 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         top = deadletter.groups(Wanted(state=LetterState.WAITING)).groups[:10] if not request.GET else []
         return super().changelist_view(request, {"top_groups": top} | (extra_context or {}))
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        letter = self.get_object(request, object_id)
-        more: dict[str, Any] = {}
-        if isinstance(letter, DeadLetter):
-            waits = letter.state == LetterState.WAITING
-            more = {
-                "letter": letter,
-                "story": deadletter.story(letter),
-                "may_act": waits and (request.user.has_perm(REPLAY) or request.user.has_perm(DISCARD)),
-                "may_edit": waits and request.user.has_perm(REPLAY),
-            }
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
+    def more(self, request: HttpRequest, row: DeadLetter) -> dict[str, Any]:
+        waits = row.state == LetterState.WAITING
+        return {
+            "letter": row,
+            "story": deadletter.story(row),
+            "attempts": _attempts(row),
+            "may_act": waits and (request.user.has_perm(REPLAY) or request.user.has_perm(DISCARD)),
+            "may_edit": waits and request.user.has_perm(REPLAY),
+        }
 
     def groups_view(self, request: HttpRequest) -> HttpResponse:
         """Waiting letters by cause."""
@@ -282,7 +160,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             if (do in ("try", "replay") and not may_replay) or (do == "discard" and not may_discard):
                 raise PermissionDenied
             if do == "try":
-                tried = rehearsal.rehearse(wanted, form.cleaned_data["rule"])
+                rule, by = form.cleaned_data["rule"], request.user.get_username()
+                tried = rehearsal.rehearse(wanted, rule, by=by)
             elif do in ("replay", "discard"):
                 return self._act(request, do, wanted, form.cleaned_data)
         return self._page(
@@ -319,10 +198,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
                     begin(started.pk)
                     return HttpResponseRedirect(reverse("admin:events_replay_change", args=[started.pk]))
             else:
-                found = rehearsal.letter_verdict(letter, document)
+                found = rehearsal.check(letter, by=request.user.get_username(), document=document)
         return self._page(
             request, "edit", f"Edit {letter.name or 'event'}", letter=letter, text=text, verdict=found,
-            around=_around(text, found), rows=min(40, max(12, text.count("\n") + 3)),
+            around=around(text, found), rows=min(40, max(12, text.count("\n") + 3)),
             waits=letter.state == LetterState.WAITING,
         )  # fmt: skip
 
@@ -335,11 +214,11 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, f"admin/events/deadletter/{template}.html", shared | context)
 
 
-def _around(text: str, found: Verdict | None) -> str:
-    """The line that a verdict names, with a caret below its column."""
-    lines = text.splitlines()
-    if found is None or found.line is None or not 0 < found.line <= len(lines):
-        return ""
-    line, column = lines[found.line - 1], found.column or 1
-    start = max(0, column - 60)
-    return f"{found.line:>5} | {line[start : start + 120]}\n        {' ' * (column - 1 - start)}^"
+def _attempts(letter: DeadLetter) -> list[dict[str, Any]]:
+    """Every attempt that failed, with the seconds since the one before."""
+    told: list[dict[str, Any]] = []
+    for one in letter.failures:
+        at = datetime.fromisoformat(one["at"])
+        since = (at - told[-1]["at"]).total_seconds() if told else None
+        told.append(one | {"at": at, "seconds": since})
+    return told

@@ -1,4 +1,4 @@
-"""The API of dead letters: a member or a read key looks, a member replays, an owner discards."""
+"""The API of dead letters, reading: for a project's members and its read keys."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -10,30 +10,26 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework import exceptions, serializers, status
+from rest_framework import exceptions, serializers
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from events import deadletter, rehearsal, replay
+from events import deadletter, deadletter_export
+from events import deadletter_examples as examples
+from events import deadletter_requests as requests
 from events import deadletter_schema as shapes
 from events.deadletter import Wanted
-from events.models import AuditEntry, DeadLetter, LetterState, Replay
+from events.models import AuditEntry, DeadLetter, LetterState
 from eventsite.api import NOT_AUTHENTICATED, NOT_FOUND
-from projects import examples
-from projects.api import PROJECT_ID, owned_project, person, project_or_404
+from projects.api import PROJECT_ID, person, project_or_404
 from projects.drf import KeyHolder, ReadKeyAuthentication, TokenAuthentication
-from tasks.replay import begin
+from projects.keyring import Grant
 
 LETTER_ID = OpenApiParameter("letter_id", int, OpenApiParameter.PATH)
-REPLAY_ID = OpenApiParameter("replay_id", int, OpenApiParameter.PATH)
 FAILURES = {401: NOT_AUTHENTICATED, 404: NOT_FOUND}
 LATEST = 100
-
-
-class Conflict(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
 
 
 class ReadView(APIView):
@@ -51,6 +47,13 @@ def readable(request: Request, project_id: str) -> int:
     return project_or_404(request, project_id).pk
 
 
+def caller(request: Request) -> str:
+    """Who asks, for the audit log: a person's name, or which key."""
+    if isinstance(request.user, KeyHolder):
+        return f"read key {cast(Grant, request.auth).key_id}"
+    return person(request).get_username()
+
+
 def validated(serializer: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
     body = serializer(data=data)
     body.is_valid(raise_exception=True)
@@ -60,12 +63,8 @@ def validated(serializer: type[serializers.Serializer[Any]], data: Any) -> dict[
 def asked(request: Request, project_id: int) -> tuple[Wanted, dict[str, Any]]:
     """The filter in the query string, and all of its fields."""
     query = {name: value for name, value in request.query_params.items() if name != "key"}
-    fields = validated(shapes.FilterQuerySerializer, query)
-    return shapes.wanted_of(project_id, fields), fields
-
-
-def selected(project_id: int, fields: dict[str, Any]) -> Wanted:
-    return shapes.wanted_of(project_id, fields.get("filter", {}), fields.get("ids"))
+    fields = validated(requests.FilterQuerySerializer, query)
+    return requests.wanted_of(project_id, fields), fields
 
 
 @extend_schema(tags=["failures"])
@@ -73,9 +72,9 @@ class FailureListView(ReadView):
     @extend_schema(
         operation_id="failures_list",
         summary="Dead letters, the latest first",
-        parameters=[PROJECT_ID, shapes.FilterQuerySerializer],
-        examples=[shapes.answers("Page", {"next": None, "results": [shapes.FAILURE]})],
-        responses={200: shapes.FailurePageSerializer, 400: shapes.BAD_FILTER, **FAILURES},
+        parameters=[PROJECT_ID, requests.FilterQuerySerializer],
+        examples=[examples.answers("Page", {"next": None, "results": [examples.FAILURE]})],
+        responses={200: shapes.FailurePageSerializer, 400: examples.BAD_FILTER, **FAILURES},
     )
     def get(self, request: Request, project_id: str) -> Response:
         wanted, fields = asked(request, readable(request, project_id))
@@ -100,7 +99,7 @@ class FailureView(ReadView):
         operation_id="failures_retrieve",
         summary="One dead letter, with its payload and its story",
         parameters=[PROJECT_ID, LETTER_ID],
-        examples=[shapes.answers("Letter", shapes.DETAIL)],
+        examples=[examples.answers("Letter", examples.DETAIL)],
         responses={200: shapes.FailureDetailSerializer, **FAILURES},
     )
     def get(self, request: Request, project_id: str, letter_id: str) -> HttpResponse:
@@ -131,15 +130,15 @@ class FailureGroupsView(ReadView):
         operation_id="failures_groups",
         summary="Dead letters by cause, the most frequent first",
         description="Waiting ones, unless `state` asks for others.",
-        parameters=[PROJECT_ID, shapes.FilterSerializer],
-        examples=[shapes.answers("Groups", {"groups": [shapes.GROUP], "is_partial": False})],
-        responses={200: shapes.GroupsSerializer, 400: shapes.BAD_FILTER, **FAILURES},
+        parameters=[PROJECT_ID, requests.FilterSerializer],
+        examples=[examples.answers("Groups", {"groups": [examples.GROUP], "is_partial": False})],
+        responses={200: shapes.GroupsSerializer, 400: examples.BAD_FILTER, **FAILURES},
     )
     def get(self, request: Request, project_id: str) -> Response:
         own = readable(request, project_id)
         query = {name: value for name, value in request.query_params.items() if name != "key"}
-        fields = {"state": LetterState.WAITING} | validated(shapes.FilterSerializer, query)
-        return Response(shapes.GroupsSerializer(deadletter.groups(shapes.wanted_of(own, fields))).data)
+        fields = {"state": LetterState.WAITING} | validated(requests.FilterSerializer, query)
+        return Response(shapes.GroupsSerializer(deadletter.groups(requests.wanted_of(own, fields))).data)
 
 
 @extend_schema(tags=["failures"])
@@ -148,20 +147,21 @@ class FailureExportView(ReadView):
         operation_id="failures_export",
         summary="Dead letters as NDJSON, oldest first",
         description="One letter a line, with its `event` as its sender would write it and its `envelope`. Streams.",
-        parameters=[PROJECT_ID, shapes.FilterSerializer],
+        parameters=[PROJECT_ID, requests.FilterSerializer],
         responses={
             200: OpenApiResponse(description="application/x-ndjson"),
-            400: shapes.BAD_FILTER,
+            400: examples.BAD_FILTER,
             **FAILURES,
         },
     )
     def get(self, request: Request, project_id: str) -> StreamingHttpResponse:
         own = readable(request, project_id)
         query = {name: value for name, value in request.query_params.items() if name != "key"}
-        wanted = shapes.wanted_of(own, validated(shapes.FilterSerializer, query))
+        wanted = requests.wanted_of(own, validated(requests.FilterSerializer, query))
+        deadletter_export.begin(wanted, by=caller(request))
         # Under ASGI Django would first gather what a plain iterator yields.
         is_async = isinstance(request._request, ASGIRequest)
-        pages: Any = _pages(wanted) if is_async else deadletter.export(wanted)
+        pages: Any = _pages(wanted) if is_async else deadletter_export.export(wanted)
         response = StreamingHttpResponse(pages, content_type="application/x-ndjson")
         response["Content-Disposition"] = f'attachment; filename="dead-letters-{own}.ndjson"'
         return response
@@ -170,197 +170,8 @@ class FailureExportView(ReadView):
 async def _pages(wanted: Wanted) -> AsyncIterator[bytes]:
     after: int | None = 0
     while after is not None:
-        lines, after = await sync_to_async(deadletter.export_page)(wanted, after)
+        lines, after = await sync_to_async(deadletter_export.export_page)(wanted, after)
         yield lines
-
-
-@extend_schema(tags=["failures"])
-class FailureReplayView(APIView):
-    parser_classes = (shapes.PayloadParser,)
-
-    @extend_schema(
-        operation_id="failures_replay",
-        summary="Send dead letters again",
-        description="Some, all that match, or one as edited; each first mended by `rule`, where there is one. `dry` tries it "
-        "over the first 500 and sends nothing. The event ids stay, so that nothing is stored twice.",
-        parameters=[PROJECT_ID],
-        request=shapes.ReplayRequestSerializer,
-        examples=[
-            shapes.asks(
-                "A group, mended, dry",
-                {"filter": {"fingerprint": "9f86d081884c7d65"}, "rule": shapes.RULE, "dry": True},
-            ),
-            shapes.asks("Two letters", {"ids": [7, 9]}),
-            shapes.asks(
-                "One as edited",
-                {"ids": [7], "payload": {"name": "order_paid", "properties": {"amount": 19.9}}},
-            ),
-            shapes.answers("Dry", shapes.REHEARSAL),
-            shapes.answers("Begun", shapes.REPLAY, "202"),
-        ],
-        responses={
-            200: shapes.RehearsalSerializer,
-            202: shapes.ReplaySerializer,
-            400: shapes.BAD_SELECTION,
-            409: shapes.NOT_WAITING,
-            **FAILURES,
-        },
-    )
-    def post(self, request: Request, project_id: str) -> Response:
-        project = project_or_404(request, project_id)
-        fields = validated(shapes.ReplayRequestSerializer, request.data)
-        wanted = selected(project.pk, fields)
-        by = person(request).get_username()
-        if fields["dry"]:
-            return Response(shapes.RehearsalSerializer(rehearsal.rehearse(wanted, fields.get("rule"))).data)
-        if "payload" in fields:
-            started = _send_edited(wanted, fields["payload"], by)
-        else:
-            started = replay.start(wanted, by=by, rule=fields.get("rule"), rate=fields.get("rate"))
-        begin(started.pk)
-        return Response(shapes.ReplaySerializer(started).data, status=status.HTTP_202_ACCEPTED)
-
-
-def _send_edited(wanted: Wanted, payload: str, by: str) -> Replay:
-    letter = get_object_or_404(wanted.rows())
-    if letter.state != LetterState.WAITING:
-        raise Conflict(f"This letter is {letter.state}: only waiting ones are sent.", code="not_waiting")
-    found, started = replay.send_edited(letter, _encoded(payload), by=by)
-    if started is None:
-        if found.would_store:
-            raise Conflict("Somebody else has just dealt with this letter.", code="not_waiting")
-        place = f" at line {found.line}, column {found.column}" if found.line else ""
-        why = f"{found.code or found.outcome}{place}: {found.detail or 'It is stored already.'}"
-        raise exceptions.ValidationError({"payload": [why]})
-    return started
-
-
-def _encoded(payload: str) -> bytes:
-    return payload.encode(errors="surrogatepass")  # half a pair is then refused as not UTF-8
-
-
-@extend_schema(tags=["failures"])
-class FailureCheckView(APIView):
-    parser_classes = (shapes.PayloadParser,)
-
-    @extend_schema(
-        operation_id="failures_check",
-        summary="Would it be stored?",
-        description="Asked of the code that accepts and of the statement that stores, whose insert is rolled back.",
-        parameters=[PROJECT_ID],
-        request=shapes.CheckRequestSerializer,
-        examples=[
-            shapes.asks(
-                "As edited",
-                {"letter": 7, "payload": '{"name": "order_paid", "properties": {"amount": 19.9}}'},
-            ),
-            shapes.answers("Not yet", shapes.VERDICT),
-        ],
-        responses={200: shapes.VerdictSerializer, 400: shapes.BAD_SELECTION, **FAILURES},
-    )
-    def post(self, request: Request, project_id: str) -> Response:
-        project = project_or_404(request, project_id)
-        fields = validated(shapes.CheckRequestSerializer, request.data)
-        letter = get_object_or_404(DeadLetter, project_id=project.pk, pk=fields["letter"])
-        if "payload" in fields:
-            found = rehearsal.letter_verdict(letter, _encoded(fields["payload"]))
-        else:
-            found = rehearsal.mended_verdict(letter, fields.get("rule"))
-        return Response(shapes.VerdictSerializer(found).data)
-
-
-@extend_schema(tags=["failures"])
-class FailureDiscardView(APIView):
-    @extend_schema(
-        operation_id="failures_discard",
-        summary="Give dead letters up for good, with a reason",
-        description="Only waiting ones, and only by an owner. They can be read until they expire.",
-        parameters=[PROJECT_ID],
-        request=shapes.DiscardRequestSerializer,
-        examples=[
-            shapes.asks(
-                "A group", {"filter": {"fingerprint": "9f86d081884c7d65"}, "reason": "Sent by a test."}
-            ),
-            shapes.answers("Discarded", {"discarded": 23}),
-        ],
-        responses={
-            200: shapes.DiscardedSerializer,
-            400: shapes.BAD_SELECTION,
-            403: examples.NOT_OWNER,
-            **FAILURES,
-        },
-    )
-    def post(self, request: Request, project_id: str) -> Response:
-        project = owned_project(request, project_id)
-        fields = validated(shapes.DiscardRequestSerializer, request.data)
-        by = person(request).get_username()
-        return Response(
-            {"discarded": deadletter.discard(selected(project.pk, fields), reason=fields["reason"], by=by)}
-        )
-
-
-@extend_schema(tags=["failures"])
-class ReplayListView(ReadView):
-    @extend_schema(
-        operation_id="replays_list",
-        summary="The latest replays",
-        parameters=[PROJECT_ID],
-        examples=[shapes.answers("Replays", {"results": [shapes.REPLAY]})],
-        responses={200: shapes.ReplayPageSerializer, **FAILURES},
-    )
-    def get(self, request: Request, project_id: str) -> Response:
-        rows = Replay.objects.filter(project_id=readable(request, project_id)).order_by("-id")[:LATEST]
-        return Response({"results": shapes.ReplaySerializer(rows, many=True).data})
-
-
-@extend_schema(tags=["failures"])
-class ReplayView(ReadView):
-    @extend_schema(
-        operation_id="replays_retrieve",
-        summary="A replay's progress",
-        parameters=[PROJECT_ID, REPLAY_ID],
-        examples=[shapes.answers("Replay", shapes.REPLAY)],
-        responses={200: shapes.ReplaySerializer, **FAILURES},
-    )
-    def get(self, request: Request, project_id: str, replay_id: str) -> Response:
-        found = get_object_or_404(Replay, project_id=readable(request, project_id), pk=replay_id)
-        return Response(shapes.ReplaySerializer(found).data)
-
-
-@extend_schema(tags=["failures"], parameters=[PROJECT_ID, REPLAY_ID], request=None)
-class _TurnView(APIView):
-    """Stops or resumes a replay."""
-
-    def turn(self, request: Request, project_id: str, replay_id: str, *, stops: bool) -> Response:
-        found = get_object_or_404(Replay, project_id=project_or_404(request, project_id).pk, pk=replay_id)
-        by = person(request).get_username()
-        if not (replay.stop(found, by=by) if stops else replay.resume(found, by=by)):
-            raise Conflict(f"This replay is {found.state}.", code="not_running")
-        if not stops:
-            begin(found.pk)
-        return Response(shapes.ReplaySerializer(found).data)
-
-
-class ReplayStopView(_TurnView):
-    @extend_schema(
-        operation_id="replays_stop",
-        summary="Stop a replay; what was sent arrives",
-        examples=[shapes.answers("Stopped", shapes.REPLAY | {"state": "stopped"})],
-        responses={200: shapes.ReplaySerializer, 409: shapes.ENDED, **FAILURES},
-    )
-    def post(self, request: Request, project_id: str, replay_id: str) -> Response:
-        return self.turn(request, project_id, replay_id, stops=True)
-
-
-class ReplayResumeView(_TurnView):
-    @extend_schema(
-        operation_id="replays_resume",
-        summary="Let a stopped replay go on",
-        examples=[shapes.answers("Resumed", shapes.REPLAY)],
-        responses={200: shapes.ReplaySerializer, 409: shapes.ENDED, **FAILURES},
-    )
-    def post(self, request: Request, project_id: str, replay_id: str) -> Response:
-        return self.turn(request, project_id, replay_id, stops=False)
 
 
 @extend_schema(tags=["failures"])
@@ -369,7 +180,7 @@ class FailureAuditView(ReadView):
         operation_id="failures_audit",
         summary="Who did what to dead letters, the latest first",
         parameters=[PROJECT_ID],
-        examples=[shapes.answers("Audit log", {"results": [shapes.AUDIT]})],
+        examples=[examples.answers("Audit log", {"results": [examples.AUDIT]})],
         responses={200: shapes.AuditPageSerializer, **FAILURES},
     )
     def get(self, request: Request, project_id: str) -> Response:

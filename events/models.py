@@ -48,7 +48,15 @@ class Batch(models.Model):
     duplicate = models.IntegerField()
     dead = models.IntegerField()
     days = ArrayField(models.DateField(), help_text="UTC days of occurred_at that it touched.")
-    seal = models.BigIntegerField(null=True)
+    # Its rows' ids lie between these, among those of concurrent batches: an index range instead of a scan.
+    first_id = models.BigIntegerField(
+        null=True, help_text="Lowest id of its rows; null where it stored none."
+    )
+    last_id = models.BigIntegerField(null=True)
+    bytes = models.BigIntegerField(db_default=0, help_text="Of its events as they lay in the queue.")
+    seal = models.BigIntegerField(
+        null=True, help_text="The segment its rows were sealed in; 0 where it had none."
+    )
 
     class Meta:
         verbose_name_plural = "batches"
@@ -98,6 +106,10 @@ class DeadLetter(models.Model):
     error = models.TextField()
     stage = models.CharField(max_length=20)
     attempts = models.SmallIntegerField()
+    failures = models.JSONField(
+        db_default=models.Value([], models.JSONField()),
+        help_text="Every attempt that failed, the earliest first: at, sqlstate, error.",
+    )
     received_at = models.DateTimeField()
     first_failed_at = models.DateTimeField(db_default=Now())
     last_failed_at = models.DateTimeField(db_default=Now())
@@ -208,6 +220,47 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.by_name}: {self.action} {self.letters}"
+
+
+class Segment(models.Model):
+    """A Parquet file of the lake. Every sealed event lies in exactly one that is live (`retired_at` null)."""
+
+    path = models.CharField(max_length=200, unique=True, help_text="Below the lake's directory.")
+    # A shared one holds rows of all projects: what is fresh, and what is too little for a file of its own.
+    project = models.ForeignKey(
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    level = models.SmallIntegerField(help_text="How often its rows were merged since they were sealed.")
+    first_day = models.DateField(help_text="UTC day of occurred_at.")
+    last_day = models.DateField()
+    first_at = models.DateTimeField(help_text="Of occurred_at, as the next two.")
+    last_at = models.DateTimeField()
+    first_received_at = models.DateTimeField()
+    rows = models.BigIntegerField()
+    project_rows = models.JSONField(null=True, help_text="Of a shared one: rows by project id.")
+    bytes = models.BigIntegerField()
+    columns = models.JSONField(
+        db_default=models.Value({}, models.JSONField()),
+        help_text="Properties by name: which columns hold them.",
+    )
+    is_complete = models.BooleanField(
+        db_default=False, help_text="No other property than these occurs in it."
+    )
+    created_at = models.DateTimeField(db_default=Now())
+    retired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = (
+            models.Index(
+                fields=["project", "first_day"], name="segment_live", condition=models.Q(retired_at=None)
+            ),
+            models.Index(
+                fields=["retired_at"], name="segment_retired", condition=models.Q(retired_at__isnull=False)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.path
 
 
 class DrainFailure(models.Model):

@@ -1,9 +1,10 @@
 """Rehearsal: what would become of letters, as they are, as edited, or as a rule would mend them. Nothing is sent."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from events import mending, verdict
+from events.audit import audit, only_project
 from events.codes import Code
 from events.deadletter import Wanted, client_form, envelope_of
 from events.models import DeadLetter, LetterState
@@ -55,8 +56,18 @@ def mended_verdict(letter: DeadLetter, rule: mending.Rule | None) -> Verdict:
         return Verdict("refused", Code.CANNOT_MEND, error.path, error.detail)
 
 
-def rehearse(wanted: Wanted, rule: mending.Rule | None = None) -> Rehearsal:
-    """Tries the first of the waiting letters that match, mended by the rule, and sends none."""
+def check(
+    letter: DeadLetter, *, by: str, document: bytes | None = None, rule: mending.Rule | None = None
+) -> Verdict:
+    """Says to a person what would become of a letter: as edited, as mended, or as it is. Kept in the audit log."""
+    found = mended_verdict(letter, rule) if document is None else letter_verdict(letter, document)
+    what: dict[str, Any] = {"letter": letter.pk, "outcome": found.outcome, "edited": document is not None}
+    _audit(what, rule, by=by, project_id=letter.project_id, letters=1)
+    return found
+
+
+def rehearse(wanted: Wanted, rule: mending.Rule | None = None, *, by: str) -> Rehearsal:
+    """Tries the first of the waiting letters that match, mended by the rule, and sends none. Kept in the audit log."""
     waiting = wanted.rows().filter(state=LetterState.WAITING)
     examined = would_store = duplicate = 0
     misses: list[Miss] = []
@@ -68,4 +79,13 @@ def rehearse(wanted: Wanted, rule: mending.Rule | None = None) -> Rehearsal:
         if found.outcome in ("refused", "dead") and len(misses) < EXAMPLES:
             misses.append(Miss(letter.pk, found.outcome, str(found.code), found.field, found.detail))
     matching = examined if examined < REHEARSED else waiting.count()
+    what = {"filter": wanted.as_json(), "examined": examined, "would_store": would_store}
+    _audit(what, rule, by=by, project_id=wanted.project_id or only_project(waiting), letters=matching)
     return Rehearsal(matching, examined, would_store, duplicate, misses)
+
+
+def _audit(
+    what: dict[str, Any], rule: mending.Rule | None, *, by: str, project_id: int | None, letters: int
+) -> None:
+    kept = what | ({"rule": mending.plain(rule)} if rule else {})
+    audit("check", by=by, project_id=project_id, letters=letters, what=kept)

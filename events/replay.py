@@ -19,8 +19,9 @@ from django.db.models.functions import Length
 from django.utils import timezone
 
 from events import buffer, mending, times, verdict
+from events.audit import audit, only_project
 from events.codes import Code
-from events.deadletter import Wanted, audit, envelope_of
+from events.deadletter import Wanted, envelope_of
 from events.envelope import encode
 from events.models import DeadLetter, LetterOutcome, LetterState, Replay, ReplayState
 from events.rehearsal import letter_verdict, mended_verdict
@@ -61,8 +62,9 @@ def start(wanted: Wanted, *, by: str, rule: mending.Rule | None = None, rate: in
     with transaction.atomic():
         matching = waiting.aggregate(letters=Count("id"), last=Max("id"))
         plain_rule = mending.plain(rule) if rule else None
+        project_id = wanted.project_id or only_project(waiting)
         replay = Replay.objects.create(
-            project_id=wanted.project_id,
+            project_id=project_id,
             by_name=by[:150],
             filter=wanted.as_json(),
             rule=plain_rule,
@@ -71,7 +73,7 @@ def start(wanted: Wanted, *, by: str, rule: mending.Rule | None = None, rate: in
             until_id=matching["last"] or 0,
         )
         what = {"replay": replay.pk, "filter": wanted.as_json()} | ({"rule": plain_rule} if rule else {})
-        audit("replay", by=by, project_id=wanted.project_id, letters=matching["letters"], what=what)
+        audit("replay", by=by, project_id=project_id, letters=matching["letters"], what=what)
     replay.refresh_from_db()
     return replay
 
@@ -118,11 +120,12 @@ def send_edited(letter: DeadLetter, document: bytes, *, by: str) -> tuple[Verdic
         return found, start(Wanted(project_id=letter.project_id, ids=(letter.pk,)), by=by)
 
 
-def progress(replay: Replay) -> dict[str, int]:
-    """Returns how many of its letters were sent, are on their way, and where the others went."""
-    if replay.state == ReplayState.DONE and replay.counts is not None:
+def progress(replay: Replay, *, project_id: int | None = None) -> dict[str, int]:
+    """Returns how many of its letters, or those of one project, were sent, are on their way, and where the others went."""
+    if project_id is None and replay.state == ReplayState.DONE and replay.counts is not None:
         return dict(replay.counts)
-    counts = DeadLetter.objects.filter(replay_id=replay.pk).aggregate(
+    letters = DeadLetter.objects.filter(replay_id=replay.pk)
+    counts = (letters.filter(project_id=project_id) if project_id else letters).aggregate(
         sent=Count("id", filter=Q(replayed_at__isnull=False) & ~Q(state=LetterState.WAITING)),
         on_its_way=Count("id", filter=Q(state=LetterState.REPLAYING)),
         stored=Count("id", filter=Q(outcome=LetterOutcome.STORED)),

@@ -1,6 +1,6 @@
 """Replays and the audit log in the admin."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -13,12 +13,12 @@ from django.views.decorators.http import require_POST
 
 from events import replay
 from events.admin_lists import ReadOnlyAdmin, pretty
-from events.deadletter_admin import REPLAY
+from events.letters_admin import REPLAY, LettersAdmin
 from events.models import AuditEntry, Replay, ReplayState
 from tasks.replay import begin
 
 
-class ReplayAdmin(ReadOnlyAdmin):
+class ReplayAdmin(LettersAdmin):
     list_display = ("id", "created_at", "by_name", "project", "state", "total", "went", "note")
     list_filter = ("state", "project", "created_at")
     list_select_related = ("project",)
@@ -35,9 +35,6 @@ class ReplayAdmin(ReadOnlyAdmin):
         "which",
         "mended",
     )
-
-    class Media:
-        css: ClassVar[dict[str, list[str]]] = {"all": ["events/deadletters.css"]}
 
     def get_urls(self) -> list[URLPattern]:
         turn = self.admin_site.admin_view(require_POST(self.turn_view))
@@ -64,24 +61,14 @@ class ReplayAdmin(ReadOnlyAdmin):
     def mended(self, started: Replay) -> SafeString | str:
         return pretty(started.rule) if started.rule else "nothing"
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        found = self.get_object(request, object_id)
-        more: dict[str, Any] = {}
-        if isinstance(found, Replay):
-            runs = found.state in replay.ACTIVE
-            more = {
-                "started": found,
-                "runs": runs,
-                "may_stop": runs and request.user.has_perm(REPLAY),
-                "may_resume": found.state == ReplayState.STOPPED and request.user.has_perm(REPLAY),
-            }
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
+    def more(self, request: HttpRequest, row: Replay) -> dict[str, Any]:
+        runs, may = row.state in replay.ACTIVE, request.user.has_perm(REPLAY)
+        return {
+            "started": row,
+            "runs": runs,
+            "may_stop": runs and may,
+            "may_resume": row.state == ReplayState.STOPPED and may,
+        }
 
     def turn_view(self, request: HttpRequest, replay_id: int) -> HttpResponse:
         """Stops or resumes."""

@@ -7,12 +7,15 @@ from typing import Any, Final
 import redis
 from django.db import connection, transaction
 from django.db.models import F
+from django.db.models.functions import Least
 from django.utils import timezone
 
 from events import buffer, verdict
 from events.models import DeadLetter, LetterOutcome, LetterState
+from events.store import MAX_ATTEMPTS
 
 SETTLED_AT_ONCE: Final = 1_000
+KEPT_FAILURES: Final = 100  # the first and the latest of an event, over all its replays
 LOST_AFTER: Final = timedelta(seconds=60)  # behind the queue's oldest entry: the two clocks may differ
 
 # Sorted, as the store's counts are: these rows are shared with it.
@@ -47,7 +50,7 @@ def settle(client: redis.Redis, *, replay_id: int | None = None) -> int:
             for later in DeadLetter.objects.filter(
                 event_id__in=[letter.event_id for letter in letters],
                 received_at__in=[letter.replayed_at for letter in letters],
-            ).only("event_id", "received_at")
+            ).only("event_id", "received_at", "failures")
         }
         counts: Counter[tuple[int, datetime]] = Counter()
         settled = [letter for letter in letters if _settle_one(letter, stored, again, oldest)]
@@ -77,8 +80,12 @@ def _settle_one(
         end(letter, LetterOutcome.BURIED, letter.ended_by, now)
         letter.successor = later
         # The new letter goes on with the event's story.
+        own = [one | {"attempt": one["attempt"] + letter.attempts} for one in later.failures]
+        failures = [*letter.failures, *own]
         DeadLetter.objects.filter(pk=later.pk).update(
-            first_failed_at=letter.first_failed_at, attempts=F("attempts") + letter.attempts
+            first_failed_at=letter.first_failed_at,
+            attempts=Least(F("attempts") + letter.attempts, MAX_ATTEMPTS),
+            failures=failures[:1] + failures[1:][1 - KEPT_FAILURES :],
         )
     elif rows:
         end(letter, LetterOutcome.DUPLICATE, letter.ended_by, now)

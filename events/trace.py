@@ -81,6 +81,7 @@ def _queued(client: redis.Redis, project_id: int, ids: list[str]) -> tuple[list[
             if entry.project_id == project_id and any(mark in entry.payload for mark in marks):
                 about = {"entry": entry.id} | _claim(client, entry.id)
                 receipts = list(_in_entry(entry.payload, marks))
+                steps += _failed_so_far(client, entry.id, about.get("slot"))
                 # An entry's id is a time to the millisecond, a receipt's to the microsecond.
                 at = max([_entry_time(entry.id), *(step.at for step in receipts)])
                 steps += [*receipts, Step("queued", at, about=about)]
@@ -109,6 +110,20 @@ def _claim(client: redis.Redis, entry_id: str) -> dict[str, Any]:
     return {"claimed": True, "slot": holder.slot, "idle_ms": holder.idle_ms, "deaths": holder.deaths}
 
 
+def _failed_so_far(client: redis.Redis, entry_id: str, slot: str | None) -> list[Step]:
+    """Attempts at an entry that waits for the next one."""
+    if slot is None:
+        return []
+    found = buffer.attempts(client, int(slot.rpartition("-")[2]), entry_id)
+    return [
+        _failed(
+            {"attempt": one.number, "at": one.at.isoformat(), "sqlstate": one.sqlstate, "error": one.error}
+        )
+        for one in found
+        if one.had_batch
+    ]
+
+
 def _of_rows(events: list[Event]) -> list[Step]:
     batches = {batch.pk: batch for batch in Batch.objects.filter(pk__in=[event.batch_id for event in events])}
     steps = []
@@ -135,6 +150,7 @@ def _of_letters(letters: list[DeadLetter]) -> list[Step]:
             "letter": letter.pk, "code": letter.code, "sqlstate": letter.sqlstate, "field": letter.field,
             "error": letter.cause, "stage": letter.stage, "attempts": letter.attempts,
         }  # fmt: skip
+        steps += [_failed(one) for one in letter.failures]
         steps.append(Step("buried", letter.last_failed_at, about=about))
         if letter.replayed_at:
             about = {"letter": letter.pk, "replay": letter.replay_id, "by": letter.ended_by}
@@ -151,6 +167,11 @@ def _of_letters(letters: list[DeadLetter]) -> list[Step]:
     return steps
 
 
+def _failed(attempt: dict[str, Any]) -> Step:
+    about = {name: attempt[name] for name in ("attempt", "sqlstate", "error") if attempt[name]}
+    return Step("failed", datetime.fromisoformat(attempt["at"]), about=about)
+
+
 def _now(events: list[Event], letters: list[DeadLetter], queued: list[Step]) -> str:
     if events or any(letter.outcome in (LetterOutcome.STORED, LetterOutcome.DUPLICATE) for letter in letters):
         return "stored"
@@ -163,7 +184,17 @@ def _now(events: list[Event], letters: list[DeadLetter], queued: list[Step]) -> 
 
 
 # In this order where times are equal. A batch is written after its rows.
-_ORDER: Final = ("accepted", "sent again", "queued", "stored", "batch", "buried", "replayed", "discarded")
+_ORDER: Final = (
+    "accepted",
+    "sent again",
+    "queued",
+    "failed",
+    "stored",
+    "batch",
+    "buried",
+    "replayed",
+    "discarded",
+)
 
 
 def _timed(steps: list[Step]) -> list[Step]:
@@ -178,9 +209,21 @@ def _timed(steps: list[Step]) -> list[Step]:
 
 
 def _without_doubles(steps: list[Step]) -> list[Step]:
-    """A stored replay is known from its letter and from its row: one receipt, told once."""
+    """A stored replay is known from its letter and from its row: one receipt, told once.
+
+    A failed attempt stands in each letter of its event; the one that buried it is a step of its own.
+    """
     sent_again = {step.at for step in steps if step.step == "sent again"}
-    return [step for step in steps if step.step != "accepted" or step.at not in sent_again]
+    failed = {step.at for step in steps if step.step == "buried"}
+    told = []
+    for step in steps:
+        if step.step == "failed":
+            if step.at in failed:
+                continue
+            failed.add(step.at)
+        if step.step != "accepted" or step.at not in sent_again:
+            told.append(step)
+    return told
 
 
 def _entry_time(entry_id: str) -> datetime:

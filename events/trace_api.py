@@ -35,7 +35,7 @@ UNSEEN: Final = STORED | {"seen": False, "now": "unseen", "steps": []}
 
 class StepSerializer(serializers.Serializer[Any]):
     step = serializers.CharField(
-        help_text="accepted, queued, batch, stored, buried, sent again, replayed or discarded."
+        help_text="accepted, queued, failed, batch, stored, buried, sent again, replayed or discarded."
     )
     at = serializers.DateTimeField()
     ms = serializers.FloatField(allow_null=True, help_text="Milliseconds since the step before.")

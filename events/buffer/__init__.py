@@ -3,7 +3,16 @@
 What lies here survives the crash of any process (AOF). A Celery message is only a doorbell: losing one costs seconds.
 """
 
-from events.buffer.alarms import alarms, exchange_suspects, is_due, keep_unbalanced, place, set_alarm
+from events.buffer.alarms import (
+    alarms,
+    exchange_suspects,
+    is_due,
+    keep_unbalanced,
+    place,
+    set_alarm,
+    unbalanced,
+)
+from events.buffer.attempts import Attempt, attempts, note_attempt
 from events.buffer.bells import Begun, begin, hold, is_held, note_tick, release, slots_to_ring
 from events.buffer.care import (
     accepted_counts,
@@ -32,7 +41,18 @@ from events.buffer.control import (
     resume,
 )
 from events.buffer.failures import failures, forget_failure, record_failure, record_healed
-from events.buffer.keys import ACCEPTED, DEPTH, DRAIN_LIST, EPOCH, GROUP, PAUSED, PROGRESS, STREAM, TICKED
+from events.buffer.keys import (
+    ACCEPTED,
+    DEPTH,
+    DRAIN_LIST,
+    EPOCH,
+    GROUP,
+    LAKE_PROGRESS,
+    PAUSED,
+    PROGRESS,
+    STREAM,
+    TICKED,
+)
 from events.buffer.pushes import (
     Depth,
     Entry,
@@ -55,10 +75,12 @@ __all__ = [
     "DRAIN_LIST",
     "EPOCH",
     "GROUP",
+    "LAKE_PROGRESS",
     "PAUSED",
     "PROGRESS",
     "STREAM",
     "TICKED",
+    "Attempt",
     "Begun",
     "Claimed",
     "Depth",
@@ -74,6 +96,7 @@ __all__ = [
     "ack",
     "adopt_orphans",
     "alarms",
+    "attempts",
     "begin",
     "claim",
     "count_rejected",
@@ -101,6 +124,7 @@ __all__ = [
     "killers",
     "mark_event",
     "measure_rate",
+    "note_attempt",
     "note_tick",
     "oldest_entry_ms",
     "pause",
@@ -118,6 +142,7 @@ __all__ = [
     "set_alarm",
     "slots_to_ring",
     "standing",
+    "unbalanced",
     "unit",
     "unmark",
 ]

@@ -49,6 +49,12 @@ def keep_unbalanced(client: redis.Redis, differences: dict[str, int]) -> None:
     pipe.execute()
 
 
+def unbalanced(client: redis.Redis) -> dict[str, int]:
+    """Returns what the ledger's last check found: "project hour" -> difference."""
+    kept: dict[bytes, bytes] = client.hgetall(UNBALANCED)  # type: ignore[assignment]
+    return {name.decode(): int(number) for name, number in kept.items()}
+
+
 def place(client: redis.Redis) -> tuple[str | None, int, int]:
     """Returns the queue's epoch and the last entry id it gave out, in two numbers."""
     epoch: bytes | None = client.get(EPOCH)  # type: ignore[assignment]

@@ -1,15 +1,16 @@
 #!lua flags=allow-oom
 -- Claim a batch for a slot: what it already holds first, so that a retry takes the same batch; else new entries.
 -- Entries that were being worked on when their worker died are counted in `crashes`; after two such deaths an entry comes alone.
--- KEYS: stream, epoch, the slot's failure, the slot's work, crashes, paused
--- ARGV: group, consumer (the slot), wanted events, wanted bytes, epoch to take if there is none, now (epoch ms)
--- Returns {epoch, 1 if these were held before, 1 if more waits, 1 if the slot failed before, deaths of the entry, entries}
+-- KEYS: stream, epoch, the slot's failure, the slot's work, crashes, paused, the slot's attempts
+-- ARGV: group, consumer (the slot), wanted events, wanted bytes, epoch to take if there is none, now (ISO 8601)
+-- Returns {epoch, 1 if these were held before, 1 if more waits, 1 if the slot failed before, deaths of the entry, entries,
+-- failed attempts: names and values in turns}
 local stream, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local wanted_events, wanted_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 redis.call('SET', KEYS[2], ARGV[5], 'NX')
 local epoch = redis.call('GET', KEYS[2])
 local failed = redis.call('EXISTS', KEYS[3])
-if redis.call('EXISTS', KEYS[6]) == 1 then return {epoch, 0, 0, failed, 0, {}} end
+if redis.call('EXISTS', KEYS[6]) == 1 then return {epoch, 0, 0, failed, 0, {}, {}} end
 local out, events, bytes = {}, 0, 0
 
 -- The group is made here, where maxmemory does not forbid it, and from 0, never `$`: what came before it counts too.
@@ -27,10 +28,20 @@ local function fits(fields) -- an entry larger than a whole batch goes alone
 end
 
 -- The ids that the last run was at when it ended without a word.
+local first, died
 for id in string.gmatch(redis.call('GET', KEYS[4]) or '', '%S+') do
   redis.call('HINCRBY', KEYS[5], id, 1)
+  first, died = first or id, id
+end
+if died then -- as in attempts.lua; when it died nobody saw: it is noted now
+  local n = redis.call('HINCRBY', KEYS[7], 'n', 1)
+  redis.call('HSET', KEYS[7], n,
+    cjson.encode({n = n, at = ARGV[6], first = first, last = died, sqlstate = '', error = 'the worker died'}))
+  if n > 20 then redis.call('HDEL', KEYS[7], n - 19) end
 end
 redis.call('DEL', KEYS[4])
+local attempts = redis.call('HGETALL', KEYS[7])
+if #attempts > 0 then failed = 1 end
 
 local function work() -- what is being worked on from now on, until an ack or a caught error says that it ended
   local ids = {}
@@ -52,7 +63,7 @@ while true do
       if #out > 0 then break end -- first what is not suspected
       out[1] = entry
       work()
-      return {epoch, 1, 1, failed, deaths, out}
+      return {epoch, 1, 1, failed, deaths, out, attempts}
     end
     if not fits(entry[2]) then break end
     out[#out + 1] = entry
@@ -60,7 +71,7 @@ while true do
 end
 if #out > 0 then
   work()
-  return {epoch, 1, 1, failed, 0, out}
+  return {epoch, 1, 1, failed, 0, out, attempts}
 end
 
 local delivered
@@ -82,4 +93,4 @@ while true do
   out[#out + 1] = entry
 end
 work()
-return {epoch, 0, more, failed, 0, out}
+return {epoch, 0, more, failed, 0, out, attempts}

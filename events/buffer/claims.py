@@ -8,6 +8,7 @@ from typing import Any
 import redis
 from django.conf import settings
 
+from events.buffer.attempts import Attempt, attempts_of
 from events.buffer.keys import (
     BURY_LEAVE,
     CRASHES,
@@ -19,9 +20,11 @@ from events.buffer.keys import (
     PROGRESS,
     STREAM,
     WINDOW,
+    attempts_key,
     consumer,
     failure_key,
     now_ms,
+    now_text,
     row_key,
     run,
     work_key,
@@ -30,7 +33,10 @@ from events.buffer.keys import (
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A slot's batch. `payloads` are comma-separated envelopes without brackets, one for each entry id."""
+    """A slot's batch. `payloads` are comma-separated envelopes without brackets, one for each entry id.
+
+    `attempts`: those that failed at it before, the earliest first.
+    """
 
     epoch: str = ""
     ids: list[str] = field(default_factory=list)
@@ -42,6 +48,7 @@ class Claimed:
     more: bool = False
     failed_before: bool = False
     deaths: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +69,16 @@ def claim(
         max_events or settings.EVENTS_BATCH_SIZE,
         max_bytes or settings.EVENTS_BATCH_MAX_BYTES,
         str(uuid.uuid4()),
-        now_ms(),
+        now_text(),
     ]
-    keys = [STREAM, EPOCH, failure_key(slot), work_key(slot), CRASHES, PAUSED]
+    keys = [STREAM, EPOCH, failure_key(slot), work_key(slot), CRASHES, PAUSED, attempts_key(slot)]
     reply = run(client, "claim", keys, args)
-    epoch, redelivered, more, failed, deaths, entries = reply
+    epoch, redelivered, more, failed, deaths, entries, failed_attempts = reply
     read = [_fields(entry) for entry in entries]
+    ids = [entry[0].decode() for entry in entries]
     return Claimed(
         epoch=epoch.decode(),
-        ids=[entry[0].decode() for entry in entries],
+        ids=ids,
         payloads=[fields[b"d"] for fields in read],
         events=sum(int(fields[b"n"]) for fields in read),
         first_ms=min((int(fields[b"t"]) for fields in read), default=0),
@@ -79,6 +87,7 @@ def claim(
         more=bool(more),
         failed_before=bool(failed),
         deaths=int(deaths),
+        attempts=attempts_of(failed_attempts, ids),
     )
 
 

@@ -4,7 +4,7 @@ import time
 
 import redis
 
-from events.buffer.keys import MAX_SLOTS, failure_key, run
+from events.buffer.keys import MAX_SLOTS, attempts_key, failure_key, run
 
 
 def record_failure(client: redis.Redis, slot: int, *, attempts: int, sqlstate: str, error: str) -> None:
@@ -24,8 +24,9 @@ def record_failure(client: redis.Redis, slot: int, *, attempts: int, sqlstate: s
     pipe.execute()
 
 
-def record_healed(client: redis.Redis, slot: int) -> None:
-    run(client, "healed", [failure_key(slot)], [str(time.time())])
+def record_healed(client: redis.Redis, slot: int, *, last_id: str = "") -> None:
+    """The slot's batch is stored: the failure is over, attempts at what lies up to that entry are forgotten."""
+    run(client, "healed", [failure_key(slot), attempts_key(slot)], [str(time.time()), last_id])
 
 
 def failures(client: redis.Redis) -> dict[int, dict[str, str]]:

@@ -1,6 +1,7 @@
 """The names in Valkey, and the scripts that run there."""
 
 import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ TICKED: Final = "es:ticked"  # epoch ms of the last tick
 RESUMED: Final = "es:resumed"  # epoch ms at which a pause ended last
 EPOCH: Final = "es:epoch"  # made with the stream: a replaced Valkey may repeat entry ids
 PROGRESS: Final = "es:progress"  # epoch ms of the last acked batch
+LAKE_PROGRESS: Final = "es:lake"  # epoch seconds at which the lake's worker last sealed what there was
 PAUSED: Final = "es:paused"  # why nothing is drained; absent: it is
 CRASHES: Final = "es:crashes"  # hash: entry id -> how often a worker died at it
 KILLERS: Final = "es:killers"  # hash: entry id -> places of the events in it that a worker died at
@@ -46,6 +48,11 @@ def failure_key(slot: int) -> str:
     return f"es:failure:{slot}"
 
 
+def attempts_key(slot: int) -> str:
+    """A hash: n, how many attempts at the slot's batch failed, and by their numbers those that are kept."""
+    return f"es:attempts:{slot}"
+
+
 def work_key(slot: int) -> str:
     """The ids that the slot's run is at; there while it lasts, and after it died."""
     return f"es:work:{slot}"
@@ -58,6 +65,11 @@ def row_key(slot: int) -> str:
 
 def now_ms() -> int:
     return int(time.time() * 1000)
+
+
+def now_text() -> str:
+    """To the microsecond; a script reads large numbers less exactly."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @cache

@@ -12,7 +12,7 @@ import redis
 from django.db import connection
 from django.utils import timezone
 
-from events import deadletter, rehearsal, retry
+from events import deadletter, deadletter_export, rehearsal, retry
 from events.deadletter import Wanted
 from events.drain import drain
 from events.envelope import encode
@@ -193,10 +193,11 @@ def test_an_export_holds_every_letter_and_its_bytes(
 ) -> None:
     letters = buried(valkey, shop, "1.10", "2", "3")
     DeadLetter.objects.filter(pk=letters[2].pk).update(payload=b"\x00{bad\xff")
-    monkeypatch.setattr(deadletter, "EXPORT_PAGE", 2)
-    lines = [json.loads(line) for line in b"".join(deadletter.export(Wanted())).splitlines()]
+    monkeypatch.setattr(deadletter_export, "EXPORT_PAGE", 2)
+    lines = [json.loads(line) for line in b"".join(deadletter_export.export(Wanted())).splitlines()]
     assert [line["id"] for line in lines] == [letter.pk for letter in letters]
     assert lines[0]["event"]["properties"] == {"amount": "1.10"}
+    assert lines[0]["failures"] == letters[0].failures
     assert lines[0]["envelope"] == json.loads(bytes(letters[0].payload))
     assert (lines[2]["event"], lines[2]["payload_base64"]) == (None, "AHtiYWT/")
 

@@ -9,7 +9,7 @@ import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from events.deadletter_admin import marked
+from events.marked import marked
 from events.models import AuditEntry, DeadLetter, Event, Replay
 from events.tests.letters import buried, finish, refusing
 from projects.models import Project
@@ -243,3 +243,22 @@ def test_staff_without_the_permission_look_and_touch_nothing(
     staff.user_permissions.add(Permission.objects.get(codename="change_deadletter"))
     assert client.post(ACT, {"do": "discard", "ids": letter.pk, "reason": "x"}).status_code == 403
     assert client.get(ACT).status_code == 200
+
+
+def test_a_letter_shows_every_attempt_with_the_seconds_between(
+    valkey: redis.Redis, browser: Client, shop: Project
+) -> None:
+    (letter,) = buried(valkey, shop, "1")
+    assert "Every attempt that failed" in html_of(browser.get(f"{DEAD}{letter.pk}/change/"))
+    first = {
+        "attempt": 1,
+        "at": "2026-01-31T12:00:00.250000+00:00",
+        "sqlstate": "40P01",
+        "error": "a <deadlock>",
+    }
+    second = {"attempt": 2, "at": "2026-01-31T12:00:01.500000+00:00", "sqlstate": "23514", "error": "refused"}
+    DeadLetter.objects.update(failures=[first, second])
+    html = html_of(browser.get(f"{DEAD}{letter.pk}/change/"))
+    assert "2026-01-31 12:00:01.500000 UTC" in html
+    assert re.search(r"<td[^>]*>1\.25</td>", html)
+    assert "40P01 a &lt;deadlock&gt;" in html

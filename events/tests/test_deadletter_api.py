@@ -8,6 +8,7 @@ import pytest
 import redis
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient
+from django.utils.dateparse import parse_datetime
 from rest_framework.test import APIClient
 
 from events.drain import drain
@@ -146,6 +147,9 @@ def test_one_letter_tells_its_event_its_place_and_how_to_send_it(
     assert told["offending"] == ["properties.amount"]
     assert told["curl"].startswith("curl ")
     assert [row["id"] for row in told["story"]] == [letter.pk]
+    (attempt,) = told["failures"]
+    assert (attempt["attempt"], attempt["sqlstate"], attempt["error"]) == (1, "23514", letter.error)
+    assert parse_datetime(attempt["at"]) == letter.last_failed_at
 
 
 def test_a_payload_that_is_no_json_is_told_too(valkey: redis.Redis, owner: APIClient, shop: Project) -> None:
@@ -200,8 +204,8 @@ def test_a_rule_is_tried_then_replayed_and_followed(
     told = owner.get(address(shop, f"failures/replays/{begun['id']}/")).json()
     assert (told["state"], told["progress"]["stored"], told["progress"]["skipped"]) == ("done", 2, 1)
     assert [entry["action"] for entry in owner.get(address(shop, "failures/audit/")).json()["results"]] == [
-        "replay"
-    ]
+        "replay", "check",
+    ]  # fmt: skip
 
 
 def test_a_begun_replay_leaves_a_task_for_the_default_worker(

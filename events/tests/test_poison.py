@@ -90,6 +90,9 @@ def test_only_the_event_that_kills_its_worker_is_buried(valkey: redis.Redis, sle
     assert Event.objects.count() == 9
     letter = DeadLetter.objects.get()
     assert (str(letter.event_id), letter.name, letter.code) == (ids[2], "killer", "worker_killed")
+    assert [one["error"] for one in letter.failures] == ["the worker died"] * 4
+    assert letter.attempts == 4
+    assert letter.first_failed_at < letter.last_failed_at
     row = Ledger.objects.get()
     assert (row.stored, row.duplicate, row.dead) == (9, 0, 1)
     assert (valkey.hlen("es:crashes"), valkey.hlen("es:killers"), valkey.exists("es:row:0", "es:work:0")) == (

@@ -289,7 +289,7 @@ def test_a_rule_is_tried_over_a_group_and_then_replayed(valkey: redis.Redis, sho
     amounts = [f"{n}.50" for n in range(21)] + ["twelve", "a lot"]
     letters = buried(valkey, shop, *amounts)
     with refusing():
-        tried = rehearsal.rehearse(everything(fingerprint=letters[0].fingerprint), TO_NUMBER)
+        tried = rehearsal.rehearse(everything(fingerprint=letters[0].fingerprint), TO_NUMBER, by="ada")
         assert (tried.examined, tried.would_store) == (23, 21)
         assert [(miss.code, miss.field, miss.detail) for miss in tried.misses] == [
             ("cannot_mend", "properties.amount", "'twelve' is not a number."),
@@ -308,7 +308,7 @@ def test_a_rule_is_tried_over_a_group_and_then_replayed(valkey: redis.Redis, sho
 def test_a_rehearsal_says_what_the_table_would_refuse(valkey: redis.Redis, shop: Project) -> None:
     buried(valkey, shop, "1")
     with refusing():
-        tried = rehearsal.rehearse(everything())
+        tried = rehearsal.rehearse(everything(), by="ada")
     assert [(miss.outcome, miss.code, miss.field) for miss in tried.misses] == [
         ("dead", "data_error", "amount_is_number")
     ]

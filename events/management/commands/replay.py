@@ -51,10 +51,11 @@ class Command(BaseCommand):
             fingerprint=options["fingerprint"],
             name=options["name"],
         )
+        by = f"shell: {getpass.getuser()}"
         if options["dry"]:
-            self._rehearse(wanted, rule)
+            self._rehearse(wanted, rule, by)
             return
-        self._follow(replay.start(wanted, by=f"shell: {getpass.getuser()}", rule=rule, rate=options["rate"]))
+        self._follow(replay.start(wanted, by=by, rule=rule, rate=options["rate"]))
 
     def _letters(self, event_ids: list[UUID]) -> list[int]:
         found = list(DeadLetter.objects.filter(event_id__in=event_ids).values_list("id", flat=True))
@@ -62,8 +63,8 @@ class Command(BaseCommand):
             raise CommandError("--id: there is no dead letter of that event")
         return found
 
-    def _rehearse(self, wanted: Wanted, rule: mending.Rule | None) -> None:
-        tried = rehearsal.rehearse(wanted, rule)
+    def _rehearse(self, wanted: Wanted, rule: mending.Rule | None, by: str) -> None:
+        tried = rehearsal.rehearse(wanted, rule, by=by)
         self.stdout.write(f"{tried.would_store} of {tried.examined} would be stored", ending="")
         self.stdout.write(f", {tried.duplicate} are stored already", ending="" if tried.duplicate else "\n")
         for miss in tried.misses:
