@@ -1,5 +1,6 @@
 """The data of deleted projects goes in small batches, so that nobody waits for it."""
 
+import shutil
 from datetime import timedelta
 from typing import Final
 
@@ -7,6 +8,9 @@ import redis
 from django.db import connection
 
 from events import buffer
+from events.lake.layout import lake_dir, manifest_path
+from events.lake.scope import of_projects
+from events.models import Event, Segment
 from projects import services
 
 CHUNK: Final = 5_000
@@ -25,7 +29,7 @@ def delete_some(client: redis.Redis) -> int:
     """Deletes up to a bounded number of rows of deleted projects, then those projects that have none left; returns rows.
 
     Each chunk commits on its own: a crash midway leaves less to do. A project goes last, once nothing of it can come
-    any more: neither from the queue nor from a process that has just had its key.
+    any more, neither from the queue nor from a process that has just had its key, and once the lake has none of it either.
     """
     deleted, chunks = 0, CHUNKS_A_RUN
     queued = {project_id for project_id, _ in buffer.queued_counts(client)}
@@ -39,9 +43,21 @@ def delete_some(client: redis.Redis) -> int:
                 count = _delete_chunk(table, project_id)
                 deleted += count
             rows_left = rows_left or count == CHUNK
-        if not rows_left and project_id in silent and project_id not in queued:
+        is_silent = project_id in silent and project_id not in queued
+        if not rows_left and is_silent and not Segment.objects.filter(of_projects([project_id])).exists():
+            shutil.rmtree((lake_dir() / manifest_path(project_id)).parent, ignore_errors=True)
             services.purge(project_id)
     return deleted
+
+
+def left_in_lake() -> list[int]:
+    """Returns deleted projects that have no row any more and are in live files yet: for `erase_projects`."""
+    return [
+        project_id
+        for project_id in services.purgeable(deleted_for=SILENCE)
+        if Segment.objects.filter(of_projects([project_id]), retired_at=None).exists()
+        and not Event.objects.filter(project_id=project_id).exists()
+    ]
 
 
 def _delete_chunk(table: str, project_id: int) -> int:

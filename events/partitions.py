@@ -11,6 +11,7 @@ DEFAULT: Final = "events_event_default"
 LOCK: Final = 0x45530003
 # Any other DDL on the parent waits behind running inserts, and new inserts behind it: better to come again later.
 LOCK_SECONDS: Final = 5
+DROP_LOCK_SECONDS: Final = 2  # the same for dropping, which nobody waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,13 @@ def leaves() -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def days() -> list[date]:
+    """The days that have a partition, the oldest first."""
+    prefix = DEFAULT.removesuffix("default")
+    names = (leaf.removeprefix(prefix) for leaf in leaves() if leaf != DEFAULT)
+    return sorted(datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).date() for day in names)
+
+
 def verify() -> None:
     """Raises UnsafePartition when a leaf has no valid unique index on (event_id, project_id)."""
     with connection.cursor() as cursor:
@@ -76,6 +84,36 @@ def verify() -> None:
         )
         if unsafe := [row[0] for row in cursor.fetchall()]:
             raise UnsafePartition(f"no unique index on (event_id, project_id): {', '.join(sorted(unsafe))}")
+
+
+def drop(day: date) -> bool:
+    """Within a transaction: drops a day whole. False where a batch that is not sealed has rows in it, and nothing is done.
+
+    Raises OperationalError where others hold on to the table for seconds.
+    """
+    table = name(day)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SET LOCAL lock_timeout = '{DROP_LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock(%s, 0)", [LOCK]
+        )
+        if holds_unsealed(day):
+            return False
+        # The parent first, as inserts do. With these locks nobody has rows in it that are not committed.
+        for locked in ("events_event", table):
+            cursor.execute(f"LOCK TABLE ONLY {locked} IN ACCESS EXCLUSIVE MODE")
+        if holds_unsealed(day):
+            return False
+        cursor.execute(f"ALTER TABLE events_event DETACH PARTITION {table}; DROP TABLE {table}")
+    return True
+
+
+def holds_unsealed(day: date) -> bool:
+    """Whether a batch that is not sealed has rows in it. Plan: the few such batches, then the BRIN index of batch_id."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT EXISTS (SELECT FROM {name(day)} WHERE batch_id = ANY (ARRAY(SELECT id FROM events_batch WHERE seal IS NULL)))"
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def _create(day: date) -> None:

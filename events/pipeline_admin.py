@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from events import buffer, operate
+from events.lake.snapshot import lag
 from events.models import Pipeline
 from events.purge import PurgeRefused, purge
 from eventsite.valkey import sync_client
@@ -104,7 +105,10 @@ class PipelineAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only
             standing = buffer.standing(client)
             context |= {
                 "standing": standing,
-                "lines": [(name, text) for name, text in operate.told(standing) if name],
+                "lines": [
+                    *((name, text) for name, text in operate.told(standing) if name),
+                    ("lake", f"{lag().total_seconds():.1f} s behind"),
+                ],
                 "go_on": operate.how_to_go_on(standing),
                 "failures": operate.failures(client),
                 "hours": operate.hours(client),

@@ -22,6 +22,7 @@ STATEMENT_SECONDS: Final = (
     12  # before that, so that a batch too large for its time is told from a lost connection
 )
 BREAKER_EVENTS: Final = 500  # half of the last 1,000
+MAX_ATTEMPTS: Final = 2**15 - 1  # a smallint: half a day of an attempt a second
 # An envelope is encoded in this order, so the first match is the event's own.
 _LABEL: Final = {
     "project_id": re.compile(rb'"project_id":(\d{1,18})[,}]'),
@@ -46,6 +47,10 @@ class Stored:
     stored: Counter[Hour] = field(default_factory=Counter)
     dead: Counter[Hour] = field(default_factory=Counter)
     days: set[date] = field(default_factory=set)
+    batch_id: int = 0
+    first_id: int | None = None  # of its rows
+    last_id: int | None = None
+    bytes: int = 0  # as they lay in the queue
 
     @property
     def dead_projects(self) -> set[int]:
@@ -152,12 +157,13 @@ WITH sent AS MATERIALIZED (
         WHERE e.event_id = w.event_id AND e.project_id + 0 = w.project_id
             AND e.received_at >= %(dedup_from)s AND e.received_at < %(dedup_until)s)
     ON CONFLICT DO NOTHING
-    RETURNING project_id, received_at, occurred_at
+    RETURNING id, project_id, received_at, occurred_at
 )
-SELECT project_id, date_trunc('hour', received_at, 'UTC') AS hour, count(*), NULL
+SELECT project_id, date_trunc('hour', received_at, 'UTC') AS hour, count(*), NULL, NULL, NULL
 FROM sent GROUP BY 1, 2
 UNION ALL
-SELECT project_id, date_trunc('hour', received_at, 'UTC'), count(*), array_agg(DISTINCT (occurred_at AT TIME ZONE 'UTC')::date)
+SELECT project_id, date_trunc('hour', received_at, 'UTC'), count(*), array_agg(DISTINCT (occurred_at AT TIME ZONE 'UTC')::date),
+    min(id), max(id)
 FROM stored GROUP BY 1, 2
 """
 
@@ -203,6 +209,7 @@ class _Work:
         """Writes the dead letter of one event; its envelope is kept as it is, parsed only as far as its label goes."""
         label = _label(row)
         sqlstate, field_name = (meaning.sqlstate, meaning.field or "") if meaning else ("", "")
+        failures = _failures(self.batch, label.received_at, code, sqlstate, detail)
         DeadLetter.objects.create(
             project_id=label.project_id,
             event_id=label.event_id,
@@ -213,7 +220,10 @@ class _Work:
             field=field_name,
             error=detail,
             stage="store",
-            attempts=self.attempt + 1,
+            attempts=min(failures[-1]["attempt"], MAX_ATTEMPTS),
+            failures=failures,
+            first_failed_at=datetime.fromisoformat(failures[0]["at"]),
+            last_failed_at=datetime.fromisoformat(failures[-1]["at"]),
             received_at=label.received_at,
             fingerprint=retry.fingerprint(code, sqlstate, field_name, detail),
         )
@@ -227,6 +237,7 @@ class _Work:
     def close(self) -> None:
         """Writes the batch row and the ledger's counts."""
         result = self.result
+        result.batch_id = self.batch_id
         Batch.objects.create(
             id=self.batch_id,
             slot=self.slot,
@@ -236,6 +247,9 @@ class _Work:
             duplicate=result.duplicates,
             dead=result.dead.total(),
             days=sorted(result.days),
+            first_id=result.first_id,
+            last_id=result.last_id,
+            bytes=result.bytes,
         )
         hours = sorted(result.received)
         counts: list[list[Any]] = [
@@ -258,12 +272,15 @@ class _Work:
         with connection.cursor() as cursor:
             cursor.execute(INSERT_ROWS, values)
             counted = cursor.fetchall()
-        for project_id, hour, count, days in counted:
+        self.result.bytes += sum(map(len, rows))
+        for project_id, hour, count, days, first_id, last_id in counted:
             if days is None:
                 self.result.received[project_id, hour] += count
             else:
                 self.result.stored[project_id, hour] += count
                 self.result.days.update(days)
+                self.result.first_id = min(self.result.first_id or first_id, first_id)
+                self.result.last_id = max(self.result.last_id or last_id, last_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +304,29 @@ def _label(row: bytes) -> _Label:
         found.get("name", "")[:200],
         datetime.fromisoformat(found["received_at"]) if "received_at" in found else datetime.now(UTC),
     )
+
+
+def _failures(
+    batch: Claimed, received_at: datetime, code: Code, sqlstate: str, detail: str
+) -> list[dict[str, Any]]:
+    """Every failed attempt at an event, the earliest first: those of its batch before, and the one that buries it."""
+    before = [one for one in batch.attempts if one.concerns(received_at)]
+    first = before[0].number if before else 1
+    failures: list[dict[str, Any]] = [
+        {
+            "attempt": one.number - first + 1,
+            "at": one.at.isoformat(),
+            "sqlstate": one.sqlstate,
+            "error": one.error,
+        }
+        for one in before
+    ]
+    # An event that workers died at is buried untried: the deaths are its attempts.
+    if code != Code.WORKER_KILLED or not failures:
+        made = failures[-1]["attempt"] if failures else 0
+        now = datetime.now(UTC).isoformat()
+        failures.append({"attempt": made + 1, "at": now, "sqlstate": sqlstate, "error": detail[:500]})
+    return failures
 
 
 def _rows(payloads: list[bytes]) -> list[bytes]:

@@ -24,6 +24,7 @@ from eventsite.valkey import sync_client
 # A publisher must not hang with its broker; a worker's socket waits longer than its BRPOP (1 s) and a slow fsync.
 PUBLISHER_SOCKET_SECONDS = 2
 WORKER_SOCKET_SECONDS = 30
+LAKE_NICENESS = 5  # still a quarter of a busy core, where sealing the full store rate takes a fifth
 FULL_SHARE = 0.9  # of Valkey's memory: the queue's bound is half, so above this something is wrong, and Celery needs room
 
 TRANSPORT_OPTIONS: dict[str, Any] = {
@@ -46,7 +47,12 @@ app.conf.update(
     task_publish_retry=False,
     task_time_limit=60,
     task_default_queue="celery",
-    task_routes={"tasks.pipeline.drain": {"queue": "drain"}},
+    task_routes={
+        "tasks.pipeline.drain": {"queue": "drain"},
+        "tasks.lake.work": {"queue": "lake"},
+        "tasks.maintenance.erase_deleted_projects": {"queue": "lake"},
+        "tasks.maintenance.drop_old_rows": {"queue": "lake"},
+    },
     worker_prefetch_multiplier=1,
     worker_consumer="eventsite.consumer:Consumer",
     worker_soft_shutdown_timeout=5,
@@ -55,12 +61,18 @@ app.conf.update(
     worker_send_task_events=True,
     worker_hijack_root_logger=False,
     timezone="UTC",
-    imports=["tasks.pipeline", "tasks.maintenance", "tasks.replay"],
+    imports=["tasks.pipeline", "tasks.maintenance", "tasks.replay", "tasks.lake"],
     beat_schedule={
         "tick": {"task": "tasks.pipeline.tick", "schedule": 1.0, "options": {"expires": 2}},
+        "lake": {"task": "tasks.lake.ring", "schedule": 2.0, "options": {"expires": 2}},
         "partitions": {"task": "tasks.maintenance.ensure_partitions", "schedule": 600.0},
         "replays": {"task": "tasks.replay.resume", "schedule": 10.0, "options": {"expires": 10}},
         "dead_letters": {"task": "tasks.maintenance.expire_dead_letters", "schedule": 3600.0},
+        "old_rows": {
+            "task": "tasks.maintenance.drop_old_rows",
+            "schedule": 3600.0,
+            "options": {"expires": 3600},
+        },
         "projects": {
             "task": "tasks.maintenance.delete_project_data",
             "schedule": 30.0,
@@ -111,8 +123,15 @@ def _is_full() -> bool:
 @worker_process_init.connect
 def _share_metrics(**_: object) -> None:
     """A part of the stack names its pool's processes by their place: a successor goes on with the same figures."""
-    part, place = os.environ.get(PART_MARK), getattr(current_process(), "index", None)
-    metrics.share(name=None if part is None or place is None else f"{part}-{place}")
+    part, place = os.environ.get(PART_MARK), getattr(current_process(), "index", 0)  # none in a pool of one
+    metrics.share(name=None if part is None else f"{part}-{place}")
+
+
+@worker_process_init.connect
+def _stand_back(**_: object) -> None:
+    """Sealing and merging take the time that nobody else wants: what is late in the lake is lost to nobody."""
+    if os.environ.get(PART_MARK) == "lake":
+        os.nice(LAKE_NICENESS)
 
 
 @worker_ready.connect

@@ -145,6 +145,7 @@ def paths() -> dict[str, Callable[[HttpRequest], HttpResponse]]:
         "/readyz/ingest": readyz_ingest,
         "/livez/drain": liveness.livez_drain,
         "/livez/tick": liveness.livez_tick,
+        "/livez/lake": liveness.livez_lake,
         "/metrics": scrape.metrics_page,
     }
 

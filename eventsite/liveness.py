@@ -1,6 +1,7 @@
 """Liveness that measures progress, not process ids: a worker may be alive and deaf.
 
-`/livez/drain`: events that wait are being drained. `/livez/tick`: the tick comes by. Asked by the supervisor (watch.py).
+`/livez/drain`: events that wait are being drained. `/livez/tick`: the tick comes by. `/livez/lake`: the lake's worker does.
+Asked by the supervisor (watch.py).
 """
 
 import redis
@@ -13,6 +14,7 @@ from events import buffer
 from events.buffer import Standing
 from eventsite.valkey import sync_client
 
+LAKE_SECONDS = 60  # what one seal may take, and an upkeep of the lake on the same worker
 UNKNOWN = {"status": "unknown", "reason": "the queue does not answer"}
 
 
@@ -56,3 +58,20 @@ def livez_tick(request: HttpRequest) -> HttpResponse:
     stalled = age >= settings.EVENTS_STALL_SECONDS
     body = {"status": "stalled" if stalled else "ok", "seconds_since_tick": round(age, 1)}
     return JsonResponse(body, status=503 if stalled else 200)
+
+
+@never_cache
+@require_safe
+def livez_lake(request: HttpRequest) -> HttpResponse:
+    """Whether it comes by, not how far it is behind: a large backlog is work, and a new worker would begin it anew."""
+    try:
+        came, (now, _) = sync_client().get(buffer.LAKE_PROGRESS), sync_client().time()
+    except redis.RedisError:
+        return JsonResponse(UNKNOWN, status=503)
+    if came is None:
+        return JsonResponse({"status": "stalled", "reason": "no seal yet"}, status=503)
+    age = now - int(came)
+    stalled = age >= settings.EVENTS_STALL_SECONDS + LAKE_SECONDS
+    return JsonResponse(
+        {"status": "stalled" if stalled else "ok", "seconds_since_seal": age}, status=503 if stalled else 200
+    )

@@ -50,7 +50,7 @@ EVENTS_OUT = Counter(
 )  # fmt: skip
 STAGE_SECONDS = Histogram(
     "eventsite_stage_seconds",
-    "Time of reading one request in 16 (accept), one push (buffer), run (drain), batch's statements (store), tick.",
+    "Time of reading one request in 16 (accept), one push (buffer), run (drain), batch (store), tick, file (seal), step (merge).",
     ["stage"],
     buckets=(
         0.0001,
@@ -74,6 +74,12 @@ STAGE_SECONDS = Histogram(
     registry=_own,
 )
 BATCHES = Counter("eventsite_drain_runs", "Drain runs, by outcome.", ["outcome"], registry=_own)
+LAKE_FAILURES = Counter(
+    "eventsite_lake_failures",
+    "Seals and merges that failed, by cause; what they concern is tried again.",
+    ["cause"],
+    registry=_own,
+)
 
 # --- what is read when somebody asks; absent while the server that knows it is away --------------------------
 
@@ -94,6 +100,11 @@ GAUGES: Final[dict[str, str]] = {
     "eventsite_ledger_difference": "Events that an hour of a project does not account for; one 0 without labels if all balance.",
     "eventsite_alarm": "1 for each alarm that stands.",
     "eventsite_default_partition_rows": "Rows in the default partition, which ought to be empty; counted up to 10,000.",
+    "eventsite_lake_lag_seconds": "Age of the oldest stored batch that is not in the lake yet; 0 when all are.",
+    "eventsite_lake_unsealed_events": "Stored events that are not in the lake yet.",
+    "eventsite_lake_segments": "Live files of the lake, by kind: shared, project.",
+    "eventsite_lake_rows": "Events in the lake's live files.",
+    "eventsite_lake_bytes": "Bytes of the lake's live files.",
 }
 COUNTERS: Final[dict[str, str]] = {
     "eventsite_queue_drained_events": "Events drained since the queue was made.",

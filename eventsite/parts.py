@@ -13,7 +13,7 @@ from eventsite import embedded, identity, launch
 from eventsite.broker import broker_url
 from eventsite.launch import Launch
 from eventsite.processes import Child
-from eventsite.state import Places, StateError, places
+from eventsite.state import Places, StateError, places, private_dir
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 READY_FILE = "EVENTSITE_READY_FILE"  # a worker touches the file named by it once it consumes (celery.py)
@@ -33,6 +33,9 @@ class Options:
     web_workers: int
     drain_slots: int
     stall_seconds: int
+    lake: Path
+    question_memory_mb: int
+    question_slots: int
     valkey_maxmemory_mb: int
     valkey_appendfsync: str
     own_postgres: bool
@@ -51,6 +54,9 @@ class Options:
                 web_workers=int(env["WEB_WORKERS"]),
                 drain_slots=int(env["EVENTS_DRAIN_SLOTS"]),
                 stall_seconds=int(env["EVENTS_STALL_SECONDS"]),
+                lake=Path(env["EVENTS_LAKE_DIR"]),
+                question_memory_mb=int(env["EVENTS_QUESTION_MEMORY_MB"]),
+                question_slots=int(env["EVENTS_QUESTION_SLOTS"]),
                 valkey_maxmemory_mb=int(env["VALKEY_MAXMEMORY_MB"]),
                 valkey_appendfsync=env["VALKEY_APPENDFSYNC"],
                 own_postgres=not env.get("DATABASE_URL"),
@@ -106,8 +112,28 @@ def web(options: Options, found: Places) -> Child:
     return Child("web", command, logs=found.logs, ready=ready, stop_seconds=3.0)
 
 
+def questions(options: Options, found: Places) -> Child:
+    """Answers questions of the lake. Stopped with the web, whose threads wait for it; its own processes end with it."""
+    arguments = (
+        "-m", "events.insights.server", "--socket", str(found.question_socket), "--lake", str(options.lake),
+        "--memory-mb", str(options.question_memory_mb), "--slots", str(options.question_slots),
+    )  # fmt: skip
+
+    def command() -> Launch:
+        private_dir(found.question_socket.parent)
+        return _python("questions", found, *arguments)()
+
+    ready = lambda _: listens(found.question_socket)  # noqa: E731
+    return Child("questions", command, logs=found.logs, ready=ready, stop_seconds=1.0)
+
+
 def drain(options: Options, found: Places) -> Child:
     return _worker("drain", found, "-Q", "drain", "-c", str(options.drain_slots))
+
+
+def lake(found: Places) -> Child:
+    # One process instead of two saves 50 MB. What hangs in it is interrupted, or the watch ends it (/livez/lake).
+    return _worker("lake", found, "-Q", "lake", "-P", "solo")
 
 
 def worker(found: Places) -> Child:
@@ -156,6 +182,15 @@ def _python(
 def answers(host: str, port: int, path: str) -> bool:
     """Says whether a server answers 200."""
     return status_of(host, port, path) == 200
+
+
+def listens(path: Path) -> bool:
+    """Says whether a server accepts connections at a Unix socket."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        connection.connect(str(path))
+        return True
+    return False
 
 
 def status_of(host: str, port: int, path: str) -> int:

@@ -17,7 +17,17 @@ from events import buffer, partitions
 from eventsite import health, metrics
 from eventsite.valkey import sync_client
 
-COUNT_STRAYS = f"SELECT count(*) FROM (SELECT FROM {partitions.DEFAULT} LIMIT 10000) AS strays"
+# Plan: ten thousand rows at most; the partial index of unsealed batches; the live segments, some thousands of rows.
+READ_DATABASE = f"""
+SELECT (SELECT count(*) FROM (SELECT FROM {partitions.DEFAULT} LIMIT 10000) AS strays),
+    coalesce(greatest(extract(epoch FROM clock_timestamp() - unsealed.oldest), 0), 0)::float, unsealed.events,
+    lake.shared, lake.own, lake.rows, lake.bytes
+FROM (SELECT min(stored_at) AS oldest, coalesce(sum(stored), 0)::bigint AS events
+        FROM events_batch WHERE seal IS NULL) AS unsealed,
+    (SELECT count(*) FILTER (WHERE project_id IS NULL) AS shared, count(project_id) AS own,
+        coalesce(sum(rows), 0)::bigint AS rows, coalesce(sum(bytes), 0)::bigint AS bytes
+    FROM events_segment WHERE retired_at IS NULL) AS lake
+"""
 # A proxy on this machine is a client on this machine; these say that somebody stands behind it.
 PROXIED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA", "HTTP_X_FORWARDED_PROTO")
 
@@ -85,7 +95,15 @@ def queue_readings() -> dict[tuple[str, metrics.Labels], float]:
 def database_readings() -> dict[tuple[str, metrics.Labels], float]:
     """One statement, over within CHECK_SECONDS; nothing when PostgreSQL does not answer."""
     try:
-        ((rows,),) = health.query(COUNT_STRAYS)
+        ((strays, lag, unsealed, shared, own, rows, size),) = health.query(READ_DATABASE)
     except (psycopg2.Error, TimeoutError):
         return {}
-    return {("eventsite_default_partition_rows", ()): rows}
+    return {
+        ("eventsite_default_partition_rows", ()): strays,
+        ("eventsite_lake_lag_seconds", ()): lag,
+        ("eventsite_lake_unsealed_events", ()): unsealed,
+        ("eventsite_lake_segments", (("kind", "shared"),)): shared,
+        ("eventsite_lake_segments", (("kind", "project"),)): own,
+        ("eventsite_lake_rows", ()): rows,
+        ("eventsite_lake_bytes", ()): size,
+    }

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import dj_database_url
 from environs import Env, EnvError, validate
 
-from eventsite import embedded
+from eventsite import embedded, vendor
 from eventsite.state import StateError
+from eventsite.vendor import WrongFile
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -103,9 +104,28 @@ try:
     EVENTS_ROWS_DAYS: int = env.int("EVENTS_ROWS_DAYS", 30, validate=validate.Range(min=2))
     EVENTS_DEAD_DAYS: int = env.int("EVENTS_DEAD_DAYS", 90, validate=validate.Range(min=2))
     EVENTS_REPLAY_RATE: int = env.int("EVENTS_REPLAY_RATE", 200, validate=validate.Range(min=1, max=10_000))
+
+    # --- the lake, and questions of it -------------------------------------------------------------------------
+    EVENTS_LAKE_DIR: Path = Path(env.str("EVENTS_LAKE_DIR", "") or VAR_DIR / "lake").absolute()
+    EVENTS_LAKE_DAYS: int = env.int("EVENTS_LAKE_DAYS", 0, validate=validate.Range(min=0))
+    EVENTS_QUESTION_SECONDS: float = env.float(
+        "EVENTS_QUESTION_SECONDS", 10.0, validate=validate.Range(min=0.1, max=300)
+    )
+    EVENTS_QUESTION_MEMORY_MB: int = env.int(
+        "EVENTS_QUESTION_MEMORY_MB", 512, validate=validate.Range(min=64)
+    )
+    EVENTS_QUESTION_ROWS: int = env.int(
+        "EVENTS_QUESTION_ROWS", 10_000, validate=validate.Range(min=1, max=1_000_000)
+    )
+    EVENTS_QUESTION_SLOTS: int = env.int("EVENTS_QUESTION_SLOTS", 1, validate=validate.Range(min=1, max=8))
+    if EVENTS_LAKE_DAYS and EVENTS_LAKE_DAYS < EVENTS_ROWS_DAYS:
+        raise EnvError(
+            f"EVENTS_LAKE_DAYS must be 0 or at least EVENTS_ROWS_DAYS, which is {EVENTS_ROWS_DAYS}."
+        )
     if EVENTS_DEAD_DAYS < EVENTS_ROWS_DAYS:
         raise EnvError(f"EVENTS_DEAD_DAYS must be at least EVENTS_ROWS_DAYS, which is {EVENTS_ROWS_DAYS}.")
-except (EnvError, StateError) as error:
+    UPLOT_DIR = vendor.folder("youplot") / "vendor"
+except (EnvError, StateError, WrongFile) as error:
     sys.exit(f"eventsite: {error}")
 
 # --- what follows from the above ----------------------------------------------------------------------------
@@ -129,6 +149,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "csp",
+    "django_htmx",
+    "lucide",
     "rest_framework",
     "knox",
     "drf_spectacular",
@@ -159,6 +181,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "eventsite.context.appearance",
             ]
         },
     }
@@ -173,7 +196,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "projects"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -187,8 +211,14 @@ SECURE_REFERRER_POLICY = "same-origin"
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [("uplot", UPLOT_DIR)]
+STATICFILES_FINDERS = [
+    "eventsite.vendor.VendorFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+]
 SERVESTATIC_USE_FINDERS = True  # no collectstatic step: files come from the packages
 SERVESTATIC_AUTOREFRESH = DEBUG
+SERVESTATIC_ADD_HEADERS_FUNCTION = vendor.keep_for_good
 
 # Everything from ourselves, nothing inline. A page that needs more says so at its view.
 CONTENT_SECURITY_POLICY = {
@@ -196,7 +226,7 @@ CONTENT_SECURITY_POLICY = {
         "default-src": ["'none'"],
         "script-src": ["'self'"],
         "style-src": ["'self'"],
-        "img-src": ["'self'", "data:"],
+        "img-src": ["'self'"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
         "form-action": ["'self'"],
@@ -226,6 +256,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "events.insights_schema.add_components",
+    ],
 }
 
 LOGGING = {

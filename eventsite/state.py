@@ -18,6 +18,7 @@ SOCKET_PATH_MAX_BYTES = 107  # sun_path holds 108 with its closing zero
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/+-")
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 VALKEY_SOCKET = "valkey.sock"
+QUESTION_SOCKET = "questions.sock"
 
 
 class StateError(Exception):
@@ -80,6 +81,11 @@ class Places:
     @property
     def valkey_sockets(self) -> Path:
         return _short(self.run, VALKEY_SOCKET, f"eventsite-{fingerprint(self.var)}-valkey")
+
+    @property
+    def question_socket(self) -> Path:
+        directory = _short(self.run, QUESTION_SOCKET, f"eventsite-{fingerprint(self.var)}-questions")
+        return directory / QUESTION_SOCKET
 
 
 def places(var_dir: Path | str) -> Places:

@@ -88,8 +88,10 @@ class Supervisor:
         options, found = self.options, self.found
         self._begin(
             parts.web(options, found),
+            parts.questions(options, found),
             parts.drain(options, found),
             parts.worker(found),
+            parts.lake(found),
             parts.flower(options, found, known["admin_password"], known["redis_url"]),
         )
         self._wait_ready(START_SECONDS)
@@ -212,7 +214,12 @@ class Supervisor:
     def _stop(self) -> None:
         """Stops in order within 15 s: no new events, then the workers, then what they write to."""
         self._set_phase("stopping")
-        for names in ({"web", "bootstrap"}, {"drain", "worker", "flower"}, {"postgres"}, {"valkey"}):
+        for names in (
+            {"web", "questions", "bootstrap"},
+            {"drain", "worker", "lake", "flower"},
+            {"postgres"},
+            {"valkey"},
+        ):
             group = [child for child in self.children if child.name in names and child.pid]
             for child in group:
                 child.signal(child.stop_signal)
@@ -224,7 +231,12 @@ class Supervisor:
                 child.signal(signal.SIGKILL, group=True)
             self._wait_gone(group, lambda child: 1.0)
         leftovers.end(self.found, grace_seconds=0.0)
-        for directory in (self.found.postgres_sockets, self.found.valkey_sockets):
+        self.found.question_socket.unlink(missing_ok=True)
+        for directory in (
+            self.found.postgres_sockets,
+            self.found.valkey_sockets,
+            self.found.question_socket.parent,
+        ):
             with suppress(
                 OSError
             ):  # empty now, and made anew at the next start; the other, under var, may hold more

@@ -12,7 +12,7 @@ from eventsite.parts import Options
 from eventsite.processes import Child
 
 # 503 of the page means that this part makes no progress.
-PAGES: Final = {"drain": "/livez/drain", "worker": "/livez/tick"}
+PAGES: Final = {"drain": "/livez/drain", "worker": "/livez/tick", "lake": "/livez/lake"}
 LONGEST_PAUSE_SECONDS: Final = 5.0
 
 

@@ -21,7 +21,7 @@ from eventsite import leftovers, state, tenancy
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = {"valkey", "postgres", "web", "drain", "worker", "flower"}
+PARTS = {"valkey", "postgres", "web", "questions", "drain", "worker", "lake", "flower"}
 STOP_SECONDS = 15.0
 OF_THE_TESTS = ("DATABASE_URL", "REDIS_URL", "EVENTSITE_VAR", "HOST", "PUBLIC_URL", "SECRET_KEY")
 

@@ -21,7 +21,7 @@ from eventsite.tests.test_supervisor import Stack, wait
 from eventsite.watch import Watch
 
 STALL_SECONDS = 2
-READY = {"/readyz": 200, "/livez/drain": 200, "/livez/tick": 200}
+READY = {"/readyz": 200, "/livez/drain": 200, "/livez/tick": 200, "/livez/lake": 200}
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ def pages() -> Iterator[tuple[dict[str, int], int]]:
 def look(pages: tuple[dict[str, int], int]) -> Callable[..., list[str]]:
     statuses, port = pages
     watch = Watch(SimpleNamespace(connect_host="127.0.0.1", port=port, stall_seconds=0.3))
-    workers = [SimpleNamespace(name=name, is_ready=True) for name in ("web", "drain", "worker")]
+    workers = [SimpleNamespace(name=name, is_ready=True) for name in ("web", "drain", "worker", "lake")]
 
     def look(seconds: float, **wished: int) -> list[str]:
         """Looks twice, so many seconds apart; returns whom to end."""
@@ -70,6 +70,7 @@ def look(pages: tuple[dict[str, int], int]) -> Callable[..., list[str]]:
         ({}, []),
         ({"drain": 503}, ["drain"]),
         ({"tick": 503}, ["worker"]),
+        ({"lake": 503}, ["lake"]),
         ({"drain": 503, "readyz": 503}, []),  # the database or the queue is away: nobody is deaf
         ({"drain": 404}, []),
     ],
