@@ -6,7 +6,7 @@ from statistics import median
 from bench.steps import Figures
 from bench.tables import table
 
-PARTS = ("web", "drain", "postgres", "valkey", "worker", "flower", "wrk")
+PARTS = ("web", "drain", "postgres", "valkey", "worker", "lake", "flower", "wrk")
 
 
 def throughput(steps: Sequence[Figures]) -> str:

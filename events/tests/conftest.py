@@ -49,9 +49,9 @@ def as_bytes(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
-@pytest.fixture(scope="session")
-def edge_port() -> Iterator[int]:
-    """A real web server with the ASGI application; it needs Valkey only, so it serves every test."""
+@contextlib.contextmanager
+def web_server() -> Iterator[int]:
+    """A real web server with the ASGI application and the environment of the moment, at the port that it yields."""
     port = _free_port()
     command = [
         sys.executable,
@@ -79,6 +79,13 @@ def edge_port() -> Iterator[int]:
     yield port
     process.terminate()
     process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def edge_port() -> Iterator[int]:
+    """It needs Valkey only, so it serves every test."""
+    with web_server() as port:
+        yield port
 
 
 def edge_send(port: int) -> Callable[..., Reply]:
