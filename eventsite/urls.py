@@ -3,21 +3,25 @@
 from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path, re_path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from eventsite import views
 from eventsite.api import unknown_route
 
 # Swagger UI writes style attributes and keeps its icons in data: URLs. Its scripts are files of ours, none
 # inline.
-docs = csp_update({"style-src": ["'unsafe-inline'"]})(
+docs = csp_update({"style-src": ["'unsafe-inline'"], "img-src": ["data:"]})(
     SpectacularSwaggerSplitView.as_view(url_name="api-schema")
 )
 
+admin.site.login = views.admin_login  # type: ignore[method-assign]
 admin.site.site_title = admin.site.site_header = "Eventsite"
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("", views.home, name="home"),
+    path("theme", views.theme, name="theme"),
+    path("", include("projects.page_urls")),
+    path("", include("events.views.urls")),
     path("", include("events.urls")),
     path("admin/", admin.site.urls),
     path("api/", include("projects.urls")),

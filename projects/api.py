@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from eventsite.api import INVALID, NOT_AUTHENTICATED, NOT_FOUND
-from projects import examples, services
+from projects import attempts, examples, services
 from projects.access import projects_of
 from projects.codes import MESSAGE, Code
 from projects.drf import TokenAuthentication
@@ -183,6 +183,12 @@ class WrongLogin(exceptions.APIException):
     default_detail = "Wrong user name or password."
 
 
+class TooManyAttempts(exceptions.Throttled):
+    default_code = "too_many_attempts"
+    default_detail = "Too many wrong passwords."
+    extra_detail_singular = extra_detail_plural = "Try again in {wait} s."
+
+
 class LoginView(KnoxLoginView):  # type: ignore[misc]  # knox has no types
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -192,14 +198,24 @@ class LoginView(KnoxLoginView):  # type: ignore[misc]  # knox has no types
         summary="Get a token, for 'Authorization: Token …'",
         request=LoginSerializer,
         examples=[examples.LOGIN, examples.TOKEN],
-        responses={200: TokenSerializer, 400: INVALID, 401: examples.BAD_LOGIN},
+        responses={
+            200: TokenSerializer,
+            400: INVALID,
+            401: examples.BAD_LOGIN,
+            429: examples.TOO_MANY_LOGINS,
+        },
     )
     def post(self, request: Request, format: str | None = None) -> Response:
         body = LoginSerializer(data=request.data)
         body.is_valid(raise_exception=True)
+        who = (request.META.get("REMOTE_ADDR", ""), body.validated_data["username"])
+        if wait := attempts.standing(*who).wait_seconds:
+            raise TooManyAttempts(wait)
         user = authenticate(request, **body.validated_data)
         if user is None:
+            attempts.failed(*who)
             raise WrongLogin
+        attempts.succeeded(*who)
         request.user = user
         return cast(Response, super().post(request, format))
 

@@ -7,6 +7,11 @@ from projects.codes import MESSAGE, Code
 
 NOT_OWNER = error_response("A member, but no owner", Code.NOT_OWNER, MESSAGE[Code.NOT_OWNER])
 BAD_LOGIN = error_response("Wrong name or password", "invalid_credentials", "Wrong user name or password.")
+TOO_MANY_LOGINS = error_response(
+    "Ten wrong passwords for this name from this address within 15 minutes",
+    "too_many_attempts",
+    "Too many wrong passwords. Try again in 840 s.",
+)
 
 PROJECT = {
     "id": 1,

@@ -1,5 +1,7 @@
 """What `make up` starts, from a clean folder to a second start, fed with real-shaped events."""
 
+import base64
+import http.client
 import json
 import re
 import stat
@@ -197,7 +199,7 @@ def names_in(page: str) -> list[str]:
 def test_the_admin_logs_in_and_lists_events(stack: Stack, sent: Sent) -> None:
     known, browser = stack.credentials, Browser()
     page = browser.submit(
-        f"{known['url']}/admin/login/?next=/admin/events/event/",
+        f"{known['url']}/sign-in?next=/admin/events/event/",
         username=known["admin_user"],
         password=known["admin_password"],
     )
@@ -232,3 +234,63 @@ def test_sigterm_leaves_no_process_and_the_next_start_has_the_data(stack: Stack)
         STORED_SECONDS,
         "the event after",
     )
+
+
+def test_no_log_holds_a_key_however_it_was_sent(stack: Stack) -> None:
+    known = stack.credentials
+    write, read = known["write_key"], known["read_key"]
+    wrong = [write[:-4] + "AAAA", f"no-key-of-ours-{time.time_ns()}"]
+    for key in (write, read, *wrong):
+        basic = base64.b64encode(f"{key}:".encode()).decode()
+        for headers in (
+            {"Authorization": f"Bearer {key}"},
+            {"X-Api-Key": key},
+            {"Authorization": f"Basic {basic}"},
+        ):
+            assert asked(stack, "POST", "/v1/events", headers) == (
+                202 if key == write else 401 if key in wrong else 403
+            )
+        assert asked(stack, "POST", f"/v1/events?key={key}") == (
+            202 if key == write else 401 if key in wrong else 403
+        )
+        for method, path in [
+            ("POST", "/v1/nothing"), ("GET", "/v1/events"), ("GET", "/nothing"), ("GET", "/admin/"), ("GET", "/healthz"),
+            ("GET", f"/api/projects/{known['project_id']}/failures/"), ("POST", "/api/projects/1/failures/replay"),
+            ("GET", "/api/projects/1/failures/export"), ("GET", "/api/projects/1/trace/x/"), ("BREW", "/v1/events"),
+        ]:  # fmt: skip
+            assert asked(stack, method, f"{path}?key={key}", {"X-Api-Key": key}) < 500, path
+        asked(
+            stack, "POST", f"/v1/events?key={key}&{'x' * 100_000}"
+        )  # more than a request's first line may be
+        asked(
+            stack,
+            "POST",
+            f"/v1/events?key={key}",
+            {"Content-Type": "application/json; charset=x", "Origin": key},
+        )
+    stack.stop()  # all that there was to say is in the files now
+    logs = [path for path in (stack.var / "logs").rglob("*") if path.is_file()]
+    assert {"web.log", "postgres.log", "valkey.log"} <= {path.name for path in logs}
+    secrets = [
+        write,
+        read,
+        *wrong,
+        *(base64.b64encode(f"{key}:".encode()).decode() for key in (write, read, *wrong)),
+    ]
+    for log in logs:
+        text = log.read_text(errors="replace")
+        assert not any(secret in text for secret in secrets), log.name
+
+
+def asked(stack: Stack, method: str, path: str, headers: dict[str, str] | None = None) -> int:
+    """The status of one request with a small event; 0 where the server closed the connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(stack.ports["PORT"]), timeout=10)
+    try:
+        connection.request(
+            method, path, b'{"name": "a"}', {"Content-Type": "application/json"} | (headers or {})
+        )
+        return connection.getresponse().status
+    except (http.client.HTTPException, OSError):
+        return 0
+    finally:
+        connection.close()

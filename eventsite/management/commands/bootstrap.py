@@ -21,7 +21,7 @@ from django.db.utils import NotSupportedError
 from knox.models import get_token_model
 
 from events import partitions
-from eventsite import state, versions
+from eventsite import state, vendor, versions
 from eventsite.valkey import sync_client
 from projects import services
 from projects.models import Project, Role
@@ -37,6 +37,7 @@ class Command(BaseCommand):
     requires_system_checks = []  # noqa: RUF012  checks may ask tables that only come now
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_files()
         check_servers()
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", [ONE_AT_A_TIME])
@@ -50,6 +51,14 @@ class Command(BaseCommand):
 
 def warn(text: str) -> None:
     print(f"eventsite: {text}", file=sys.stderr)
+
+
+def check_files() -> None:
+    """Errors: CommandError, one line, when a file that browsers get is not the one that was checked."""
+    try:
+        vendor.verify()
+    except vendor.WrongFile as error:
+        raise CommandError(str(error)) from error
 
 
 def check_servers() -> None:
