@@ -52,8 +52,10 @@ def require_wrk() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def press(credentials: Mapping[str, Any], sent: bytes, *, connections: int, seconds: int) -> Answered:
-    """Posts `sent` over keep-alive connections for some seconds, each as fast as it is answered."""
+def press(
+    credentials: Mapping[str, Any], sent: bytes, *, connections: int, seconds: int, pause_ms: int = 0
+) -> Answered:
+    """Posts `sent` over keep-alive connections for some seconds, each as fast as it is answered, or after a pause."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.NamedTemporaryFile() as file:
         file.write(sent)
@@ -66,7 +68,12 @@ def press(credentials: Mapping[str, Any], sent: bytes, *, connections: int, seco
             str(SCRIPT),
             f"{credentials['url']}/v1/events",
         ]
-        env = {**os.environ, "BENCH_BODY": file.name, "BENCH_KEY": credentials["write_key"]}
+        env = {
+            **os.environ,
+            "BENCH_BODY": file.name,
+            "BENCH_KEY": credentials["write_key"],
+            "BENCH_PAUSE_MS": str(pause_ms),
+        }
         output = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

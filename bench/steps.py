@@ -27,6 +27,7 @@ class Step:
     connections: int
     events: int = 1
     share: float = 1.0
+    pause_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def measure(
             load.body(step.events),
             connections=step.connections,
             seconds=seconds,
+            pause_ms=step.pause_ms,
         )
     stored = _rows_after(stack, table, first)
     drain_seconds = wait(

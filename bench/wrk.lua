@@ -5,6 +5,11 @@ file:close()
 wrk.headers["Authorization"] = "Bearer " .. os.getenv("BENCH_KEY")
 wrk.headers["Content-Type"] = "application/json"
 
+local pause = tonumber(os.getenv("BENCH_PAUSE_MS") or "0")
+if pause > 0 then
+  function delay() return pause end
+end
+
 function done(summary, latency)
   local failed = summary.errors
   io.write(string.format(

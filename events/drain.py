@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from events import buffer, retry, store
+from events.live.publish import publish
 from eventsite import metrics
 
 MAX_DEATHS: Final = 2  # after as many, an entry is tried alone; if its worker dies then too, event by event
@@ -50,7 +51,7 @@ def drain(client: redis.Redis, slot: int, *, attempt: int = 0, last_attempt: boo
 
 
 def _run(client: redis.Redis, slot: int, attempt: int, last_attempt: bool) -> Drained:
-    started = time.monotonic()
+    started, batch = time.monotonic(), buffer.Claimed()
     try:
         begun = buffer.begin(client, slot)
         if begun.paused:
@@ -69,25 +70,27 @@ def _run(client: redis.Redis, slot: int, attempt: int, last_attempt: bool) -> Dr
                     client, batch, slot, max(attempt, begun.attempts), may_bury_all=begun.may_bury_all
                 )
         _count(batch, stored)
+        publish(
+            client, batch, stored
+        )  # before the ack: after a crash the batch comes again, and readers learn of it
         dead = stored.dead.total()
         acked = buffer.ack(
             client, slot, batch.ids, events=batch.events, dead=dead, dead_projects=stored.dead_projects
         )
         if batch.failed_before:
             buffer.release(client, slot)
-            buffer.record_healed(client, slot)
+            buffer.record_healed(client, slot, last_id=batch.ids[-1])
     except store.TooManyFailures as error:
-        with contextlib.suppress(redis.RedisError):
-            buffer.give_up(client, slot)
+        _give_up(client, slot, batch, "", str(error))
         buffer.pause(client, str(error))
         return Drained("paused", slot)
     except Exception as error:
         # Caught, so no worker died at this batch; it stays with its slot.
-        with contextlib.suppress(redis.RedisError):
-            buffer.give_up(client, slot)
         meaning = retry.classify(error)
         if not isinstance(meaning, retry.Transient):
+            _give_up(client, slot, batch, "", f"{type(error).__name__}: {error}")
             raise
+        _give_up(client, slot, batch, meaning.sqlstate, meaning.detail)
         _hold(client, slot, attempt, last_attempt, meaning)
         raise meaning from error
     return Drained(
@@ -100,6 +103,13 @@ def _run(client: redis.Redis, slot: int, attempt: int, last_attempt: bool) -> Dr
         seconds=round(time.monotonic() - started, 4),
         more=batch.more or acked.more,
     )
+
+
+def _give_up(client: redis.Redis, slot: int, batch: buffer.Claimed, sqlstate: str, error: str) -> None:
+    """The attempt failed: its batch stays with the slot, and so does when and why, for the letters it may end in."""
+    with contextlib.suppress(redis.RedisError):
+        buffer.give_up(client, slot)
+        buffer.note_attempt(client, slot, batch.ids, sqlstate=sqlstate, error=error)
 
 
 def _count(batch: buffer.Claimed, stored: store.Stored) -> None:

@@ -1,4 +1,4 @@
-"""ASGI entry: the ingest edge in front, Django behind it."""
+"""ASGI entry: the ingest edge in front, then live streams, Django behind them."""
 
 import gc
 import os
@@ -10,12 +10,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
 django_application = get_asgi_application()
 
 from events.edge import Application, Edge  # noqa: E402  needs configured settings
+from events.live.asgi import Live  # noqa: E402
 from eventsite import metrics  # noqa: E402
 from tasks.pipeline import ring  # noqa: E402
 
 metrics.share()
 
-application = Edge(cast(Application, django_application), ring)
+application = Edge(Live(cast(Application, django_application)), ring)
 
 # A thousand open requests are a hundred thousand objects that die young: the collector's default of 700 costs a sixth
 # of the time. What was imported is never garbage.
