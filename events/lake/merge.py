@@ -18,19 +18,22 @@ from django.utils import timezone
 
 from events.lake import duck, plan, properties
 from events.lake.duck import FULL
-from events.lake.layout import COLUMNS, ROW_GROUP_ROWS, SORTED_BY, day_path, fresh_path, lake_dir, month_path
+from events.lake.layout import COLUMNS, ROW_GROUP_ROWS, day_path, fresh_path, lake_dir, month_path
 from events.lake.plan import Step
 from events.lake.publish import LOCK, WORK_SECONDS, Draft, SegmentGone, new_token, publish, write
+from events.lake.runs import in_order, measure
 from events.models import Segment
 from projects.models import Project
 
 log = logging.getLogger(__name__)
 
 SECONDS: Final = WORK_SECONDS - 20
-ROOMY_MEMORY: Final = "1GB"
+MEMORY_BY_ROW_BYTES: Final = ((1_200, duck.MEMORY), (3_000, "160MB"), (1 << 62, "1GB"))
 LEAST_GROUP_ROWS: Final = 2_048  # what DuckDB works on at once
 NARROW: Final = 20  # columns of properties that need no smaller row groups
-OWN_ORDER: Final = "name, occurred_at, id"
+GROUP_BYTES: Final = 24 << 20
+OWN_ORDER: Final = ("name", "occurred_at", "id")
+SHARED_ORDER: Final = ("project_id", *OWN_ORDER)
 DAY_US: Final = 86_400_000_000
 EPOCH: Final = date(1970, 1, 1)
 PLANNED: Final = (
@@ -149,11 +152,16 @@ def _discard(drafts: list[Draft]) -> None:
 
 
 def _write(step: Step) -> list[Draft]:
-    try:
-        return _write_with(step, duck.MEMORY, ROW_GROUP_ROWS)
-    except duckdb.OutOfMemoryException:
-        log.warning("%s of %s segments: tried again with more memory", step.kind, len(step.ids))
-        return _write_with(step, ROOMY_MEMORY, LEAST_GROUP_ROWS)
+    """With as little memory as its rows need: of 2 kB each, sorting takes more than of 400 bytes."""
+    with duck.connect() as reader:
+        files = [str(lake_dir() / segment.path) for segment in step.segments]
+        _, row_bytes = measure(reader, files)
+    for memory in [bound for least, bound in MEMORY_BY_ROW_BYTES if row_bytes < least][:-1]:
+        try:
+            return _write_with(step, memory, ROW_GROUP_ROWS)
+        except duckdb.OutOfMemoryException:
+            log.warning("%s of %s segments: tried again with more memory", step.kind, len(step.ids))
+    return _write_with(step, MEMORY_BY_ROW_BYTES[-1][1], LEAST_GROUP_ROWS)
 
 
 def _write_with(step: Step, memory: str, group_rows: int) -> list[Draft]:
@@ -251,15 +259,17 @@ class _Work:
         wanted, extra, pointers = properties.select(chosen.columns)
         names = ", ".join(COLUMNS)
         # Sorted before the properties are taken out: they would all have to pass through the sort.
-        sql = f"SELECT {names}{wanted} FROM (SELECT *{extra} FROM ({source} ORDER BY {OWN_ORDER}))"
-        self._add(
-            sql, [*pointers, *values], path=path, project_id=project_id, level=self.level,
-            columns=chosen.columns, is_complete=chosen.is_complete, group_rows=self._group_rows(wanted.count(",")),
-        )  # fmt: skip
+        with in_order(self.writer, source, values, key=OWN_ORDER, files=self.files) as (rows, ordered, size):
+            self._add(
+                f"SELECT {names}{wanted} FROM (SELECT *{extra} FROM ({rows}))", [*pointers, *ordered], path=path,
+                project_id=project_id, level=self.level, columns=chosen.columns, is_complete=chosen.is_complete,
+                group_rows=self._group_rows(wanted.count(","), size),
+            )  # fmt: skip
 
-    def _group_rows(self, columns: int) -> int:
+    def _group_rows(self, columns: int, row_bytes: int) -> int:
         """A row group is held in memory, every column of it: 150 columns of 30,720 rows took 500 MB."""
         fitting = self.group_rows * NARROW // max(columns, NARROW)
+        fitting = min(fitting, GROUP_BYTES // max(row_bytes, 1))
         return max(LEAST_GROUP_ROWS, fitting - fitting % LEAST_GROUP_ROWS)
 
     def _shared(self, groups: list[_Group], level: int) -> None:
@@ -268,18 +278,15 @@ class _Work:
         sql = (
             f"SELECT {', '.join(f'e.{name}' for name in COLUMNS)} FROM read_parquet(?) AS e"
             " SEMI JOIN (SELECT unnest(?::bigint[]) AS project_id, unnest(?::bigint[]) AS day) AS g"
-            f" ON e.project_id = g.project_id AND epoch_us(e.occurred_at) // {DAY_US} = g.day ORDER BY {SORTED_BY}"
+            f" ON e.project_id = g.project_id AND epoch_us(e.occurred_at) // {DAY_US} = g.day"
         )
         days = [(group.day - EPOCH).days for group in groups]
         values = [self.files, [group.project_id for group in groups], days]
-        self._add(
-            sql,
-            values,
-            path=fresh_path(new_token()),
-            project_id=None,
-            level=level,
-            group_rows=self.group_rows,
-        )
+        with in_order(self.writer, sql, values, key=SHARED_ORDER, files=self.files) as (rows, ordered, size):
+            self._add(
+                rows, ordered, path=fresh_path(new_token()), project_id=None, level=level,
+                group_rows=self._group_rows(0, size),
+            )  # fmt: skip
 
     def _add(self, sql: str, values: list[Any], **place: Any) -> None:
         if draft := write(self.writer, sql, values, **place):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from events.lake import duck, plan, publish, runs
 from events.lake import merge as merge_stage
-from events.lake import plan, publish
 from events.lake.layout import lake_dir, number_column, text_column
 from events.lake.merge import StepFailed, merge
 from events.models import Segment
@@ -192,3 +192,28 @@ def test_rows_too_large_for_the_usual_memory_are_merged_with_more(
     merge_all(later(days=2))
     assert len(live()) == 1
     assert in_lake() == in_table()
+
+
+@pytest.mark.parametrize("later_days", [0, 2])
+def test_fat_rows_are_sorted_in_runs_and_none_is_lost(
+    projects: list[int],
+    seal_all: SealAll,
+    merge_all: MergeAll,
+    monkeypatch: pytest.MonkeyPatch,
+    later_days: int,
+) -> None:
+    monkeypatch.setattr(runs, "SORT_BYTES", 1)
+    monkeypatch.setattr(runs, "RUN_BYTES", 8_000)
+    for seed in range(plan.FAN_IN):
+        put(of(projects, odd_rows(60, seed=seed)))
+        seal_all()
+    assert merge_all(later(days=later_days))
+    assert in_lake() == in_table()
+    for segment in live():
+        path = str(lake_dir() / segment.path)
+        with duck.connect() as reader:
+            rows = reader.execute(
+                "SELECT project_id, name, occurred_at, id FROM read_parquet(?)", [path]
+            ).fetchall()
+        assert rows == sorted(rows)
+    assert not list((lake_dir() / "tmp").glob("*.parquet"))
