@@ -23,6 +23,7 @@ import duckdb
 import psycopg2
 
 from bench.asked import JUDGED, QUESTIONS, Question
+from bench.asked_persons import FOLLOWED
 from bench.month import Month, load
 from bench.tables import table
 from systemtest.stack import Stack, stack_in_clean_folder, wait
@@ -51,7 +52,9 @@ def main() -> int:
         stack.start()
         month, key = prepare(stack, arguments.events, Path(folder))
         report(stack, month)
-        asked = [compare(stack, month, key, question, arguments.rounds) for question in QUESTIONS]
+        asked = [
+            compare(stack, month, key, question, arguments.rounds) for question in (*QUESTIONS, *FOLLOWED)
+        ]
     return judge(asked)
 
 
@@ -119,9 +122,9 @@ def report(stack: Stack, month: Month) -> None:
         "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'events_event'::regclass"
     )[0]
     print(
-        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; {rows:,} rows in {files} files,"
-        f" {size / 1e6:,.0f} MB; ideal files {sum(path.stat().st_size for path in month.ideal) / 1e6:,.0f} MB;"
-        f" PostgreSQL {table_size / 1e6:,.0f} MB\n",
+        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; {rows or 0:,} rows in {files} files of their own,"
+        f" {float(size or 0) / 1e6:,.0f} MB; ideal files {sum(path.stat().st_size for path in month.ideal) / 1e6:,.0f} MB;"
+        f" PostgreSQL {float(table_size) / 1e6:,.0f} MB\n",
         flush=True,
     )
 
@@ -162,12 +165,12 @@ def _over_http(
     web: http.client.HTTPConnection, project_id: int, key: str, question: Question, since: Any, until: Any, number: int
 ) -> Any:  # fmt: skip
     period = {"from": since.isoformat(), "until": until.isoformat()}
-    # Always true, and each time another question.
-    before = (since - timedelta(seconds=number)).isoformat()
+    # Always true of the period, and each time another question; what lies before the period is left out all the same.
+    before = (since - timedelta(microseconds=number)).isoformat()
     where = {"field": "occurred_at", "op": ">=", "value": before}
     body = json.dumps({"period": period, "time_zone": "UTC", "where": where, **question.asked})
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    web.request("POST", f"/api/projects/{project_id}/insights/trends/", body, headers)
+    web.request("POST", f"/api/projects/{project_id}/insights/{question.kind}/", body, headers)
     response = web.getresponse()
     answer = response.read()
     if response.status != 200:

@@ -314,7 +314,9 @@ class PostgresDialect:
         )
 
     def equals_person(self, person: str) -> str:
-        return f"({PERSON_SQL} = {self.value(person)})"
+        # Plan: the indexes of user_id and, where there is none, of anonymous_id; coalesce() would know neither.
+        given = self.value(person)
+        return f"(user_id = {given} OR (user_id IS NULL AND anonymous_id = {given}))"
 
     def ordered(self, text: str) -> str:
         return f'({text} COLLATE "C")'

@@ -2,9 +2,31 @@
 
 from typing import Final
 
-from events.insights import listing, paths, performance, sessions, sqlkind, trends
+from events.insights import (
+    funnel,
+    listing,
+    paths,
+    people,
+    performance,
+    retention,
+    sessions,
+    sqlkind,
+    timeline,
+    trends,
+)
 from events.insights.kind import Kind
 
-_KINDS: Final[tuple[Kind, ...]] = (trends.KIND, performance.KIND, sessions.KIND, paths.KIND, listing.KIND, sqlkind.KIND)
+_KINDS: Final[tuple[Kind, ...]] = (
+    trends.KIND,
+    funnel.KIND,
+    retention.KIND,
+    performance.KIND,
+    sessions.KIND,
+    paths.KIND,
+    people.KIND,
+    timeline.KIND,
+    listing.KIND,
+    sqlkind.KIND,
+)
 
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _KINDS}

@@ -7,6 +7,7 @@ is asked, and not what is answered.
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -56,16 +57,34 @@ class EventsQuestion(EventsWanted, forbid_unknown_fields=True, frozen=True, omit
     ] = True
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`rows` as in Part; `before`: the place it begins behind, `older`: the row behind its last one, where that is known."""
+
+    rows: list[tuple[Any, ...]]
+    before: Place
+    older: tuple[Any, ...] | None
+    next: str | None
+    source: str
+
+
 def answer(ask: Ask) -> dict[str, Any]:
     """Returns `events`, `next` (null: no more) and `source`. A page of large events may hold fewer than `limit`."""
+    found = page(ask)
+    events = [shown.event_of(row[1:], with_properties=ask.question.properties) for row in found.rows]
+    return {"events": events, "next": found.next, "source": found.source}
+
+
+def page(ask: Ask) -> Page:
+    """Takes an Ask whose question is an EventsQuestion. Raises BadQuestion."""
     asked: EventsQuestion = ask.question
     wanted = which(asked, time_zone=ask.time_zone, now=ask.now)
     place, of_lake = _read_cursor(asked.after) if asked.after is not None else (FIRST, False)
     parts, source = _parts(ask, wanted, place, of_lake=of_lake)
-    rows, is_last = _merged(parts, asked.limit)
-    following = None if is_last else _cursor(_place(rows[-1]), of_lake=source == LAKE)
-    events = [shown.event_of(row[1:], with_properties=asked.properties) for row in rows]
-    return {"events": events, "next": following, "source": source}
+    known, is_last = _merged(parts, asked.limit)
+    rows, older = known[: asked.limit], known[asked.limit :]
+    following = None if is_last else _cursor(place_of(rows[-1]), of_lake=source == LAKE)
+    return Page(rows, place, older[0] if older else None, following, source)
 
 
 def _parts(ask: Ask, wanted: Which, before: Place, *, of_lake: bool) -> tuple[list[Part], str]:
@@ -80,7 +99,7 @@ def _parts(ask: Ask, wanted: Which, before: Place, *, of_lake: bool) -> tuple[li
     if found.part is None:
         return [_of_lake(ask, wanted, before)], LAKE
     # What the lake adds lies among or behind these: of a full page, no further back than its end.
-    end = None if found.part.is_complete else _time(_place(found.part.rows[-1]))
+    end = None if found.part.is_complete else _time(place_of(found.part.rows[-1]))
     older = _of_lake(ask, wanted, before, received_before=found.since, since=end)
     return [found.part, older], BOTH if older.rows else POSTGRES
 
@@ -118,16 +137,16 @@ def _of_lake(
 
 
 def _merged(parts: list[Part], limit: int) -> tuple[list[tuple[Any, ...]], bool]:
-    """Returns the page's rows, and whether no event is older. What a part has not told is older than its last row."""
-    ends = [_place(part.rows[-1]).key for part in parts if not part.is_complete]
+    """Returns the known rows, and whether a page holds all there are. What a part has not told is older than its last row."""
+    ends = [place_of(part.rows[-1]).key for part in parts if not part.is_complete]
     known_to = max(ends, default=("", 0))
     rows = [row for part in parts for row in part.rows]
-    rows.sort(key=lambda row: _place(row).key, reverse=True)
-    known = [row for row in rows if _place(row).key >= known_to]
-    return known[:limit], len(known) <= limit and not ends
+    rows.sort(key=lambda row: place_of(row).key, reverse=True)
+    known = [row for row in rows if place_of(row).key >= known_to]
+    return known, len(known) <= limit and not ends
 
 
-def _place(row: tuple[Any, ...]) -> Place:
+def place_of(row: tuple[Any, ...]) -> Place:
     return Place(row[1 + shown.FIELDS.index("occurred_at")], row[0])
 
 
