@@ -14,6 +14,10 @@ from events import jsonb, times
 from events.codes import Code
 from events.envelope import EMPTY, Envelope, Problem, Refused
 from events.limits import Limits
+from events.plan.book import Checks
+from events.plan.check import Check
+from events.plan.tally import OffPlan
+from events.plan_models import PlanMode
 from events.protocols import native, outline
 
 MAX_TEXT = 200  # characters, not bytes: as PostgreSQL's varchar counts
@@ -37,6 +41,7 @@ class Decision:
     ids: list[str | None] = field(default_factory=list)
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    off_plan: list[OffPlan] = field(default_factory=list)  # warned of or refused
 
 
 class Terms(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +55,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str | None
     limits: Limits
     is_utf8: bool
+    plan: Checks | None
 
 
 class _Rejected(Exception):
@@ -73,10 +79,12 @@ def accept(
     received_at: datetime | None = None,
     strict: bool = False,
     idempotency_key: str | None = None,
+    plan: Checks | None = None,
 ) -> Decision:
     """Takes a request's raw events, returns what to queue and a receipt for each. Never raises for a bad event.
 
-    Durable on return: nothing. `strict` refuses unknown top-level fields; else they go to `context.extra`.
+    Durable on return: nothing. `strict` refuses unknown top-level fields; else they go to `context.extra`. `plan`: what
+    the project's tracking plan asks of events here, by name.
     """
     now = received_at or datetime.now(UTC)
     terms = Terms(
@@ -88,11 +96,27 @@ def accept(
         idempotency_key=idempotency_key,
         limits=limits,
         is_utf8=request.is_utf8,
+        plan=plan,
     )
     decision = Decision(single=request.single, received_ms=int(now.timestamp() * 1000))
     for index, item in enumerate(request.items):
         _decide(decision, index, item, terms)
     return decision
+
+
+def _hold_to_plan(
+    decision: Decision, envelope: Envelope, check: Check, warnings: list[tuple[Code, str, str]]
+) -> None:
+    try:
+        found = check.violation(envelope.properties)
+    except (msgspec.MsgspecError, RecursionError):
+        return  # the store will say what is wrong with it
+    if found is None:
+        return
+    decision.off_plan.append(OffPlan(envelope.project_id, envelope.event_id, check, found))
+    if check.mode == PlanMode.REJECT:
+        raise _Rejected(Code.PLAN_VIOLATION, found.field, found.detail)
+    warnings.append((Code.PLAN_VIOLATION, found.field, found.detail))
 
 
 def _skew(sent_at: Any, now: datetime) -> timedelta | None:
@@ -109,6 +133,8 @@ def _decide(decision: Decision, index: int, item: bytes | msgspec.Raw, terms: Te
         envelope = _envelope(draft, extra, cleaned, index, terms, warnings)
         if warnings and not _KEEPS_ORIGINAL.isdisjoint(code for code, _, _ in warnings):
             envelope = msgspec.structs.replace(envelope, raw=base64.b64encode(sent).decode())
+        if terms.plan and (check := terms.plan.get(envelope.name)):
+            _hold_to_plan(decision, envelope, check, warnings)
     except _Rejected as refusal:
         sent_id = draft.id if isinstance(draft.id, str) and len(draft.id) <= MAX_TEXT else None
         decision.ids.append(sent_id)

@@ -11,13 +11,18 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from events import buffer, cors, encodings, figures, receive, schema
-from events.codes import Code
+from events.accept import Decision
+from events.codes import OF_WARNED, Code
 from events.envelope import Refused
 from events.limits import Limits
+from events.plan.book import Book
+from events.plan.tally import Tallied
 from eventsite.valkey import sync_client
 from projects.authentication import KeyRefused, KeyStoreUnavailable, authenticate, secret_from
 from projects.keys import KeyKind
 from tasks.pipeline import ring
+
+_book = Book()  # this process's
 
 
 class IngestView(APIView):
@@ -111,6 +116,12 @@ def _ingest(request: Request, query_string: bytes) -> receive.Answer:
     body = request._request.read(limits.body_bytes + 1)
     if len(body) > limits.body_bytes:
         raise encodings.too_large(limits.body_bytes)
+    try:
+        if _book.is_due(grant.project_id):
+            _book.refresh(sync_client(), grant.project_id)
+    except redis.RedisError:
+        raise receive.unavailable() from None
+    plan = _book.plan(grant.project_id)
     started = time.perf_counter()
     decision = receive.decide(
         body,
@@ -120,8 +131,9 @@ def _ingest(request: Request, query_string: bytes) -> receive.Answer:
         wanted=wanted,
         idempotency_key=header("HTTP_IDEMPOTENCY_KEY"),
         limits=limits,
+        plan=plan.at_door if plan else None,
     )
-    refused = receive.refused_counts(decision)
+    refused, warned = receive.refused_counts(decision), 0
     try:
         if decision.envelopes:
             rows = receive.encoded(decision)
@@ -131,6 +143,7 @@ def _ingest(request: Request, query_string: bytes) -> receive.Answer:
             if not outcome.is_taken:
                 refused[outcome.code] += len(rows)
                 raise receive.backpressure(outcome, pushed)
+            warned = receive.warned(decision)
             if pushed.ring is not None:
                 ring(pushed.ring)
         else:
@@ -138,7 +151,9 @@ def _ingest(request: Request, query_string: bytes) -> receive.Answer:
     except redis.RedisError:
         raise receive.unavailable() from None
     finally:
-        _tally(grant.project_id, decision.received_ms, refused)
+        _tally(grant.project_id, decision.received_ms, refused, warned)
+        if decision.off_plan:
+            _tally_off_plan(decision)
     return receive.answer(decision, wanted)
 
 
@@ -163,12 +178,21 @@ def _push(
     return outcome, pushed
 
 
-def _tally(project_id: int, received_ms: int, refused: Counter[str]) -> None:
-    if not refused:
+def _tally_off_plan(decision: Decision) -> None:
+    counted = Tallied()
+    counted.add(decision.off_plan)
+    with contextlib.suppress(redis.RedisError):
+        counted.send(sync_client())
+
+
+def _tally(project_id: int, received_ms: int, refused: Counter[str], warned: int) -> None:
+    if not refused and not warned:
         return
     figures.count_refused_events(Counter({str(code): events for code, events in refused.items()}))
     counts = {
         (project_id, buffer.hour_of(received_ms), str(code)): events for code, events in refused.items()
     }
+    if warned:
+        counts[project_id, buffer.hour_of(received_ms), OF_WARNED + Code.PLAN_VIOLATION] = warned
     with contextlib.suppress(redis.RedisError):  # the queue is away: the client was told all the same
         buffer.count_rejected(sync_client(), counts)

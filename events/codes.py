@@ -1,6 +1,10 @@
 """The short stable codes: one enum for the API body, the metric label, the log line and the dead-letter row."""
 
 from enum import StrEnum
+from typing import Final
+
+# Before a code, where events that were accepted with that warning are counted beside those that were refused.
+OF_WARNED: Final = "warned:"
 
 
 class Code(StrEnum):
@@ -39,6 +43,9 @@ class Code(StrEnum):
     ABSURD_TIME = "absurd_time"
     CLOCK_CORRECTED = "clock_corrected"
     SANITIZED = "sanitized"  # what jsonb cannot hold was replaced; the exact bytes are kept in `raw`
+    PLAN_VIOLATION = (
+        "plan_violation"  # it does not follow the tracking plan: warned of, refused, or a dead letter
+    )
     DUPLICATE_KEY = "duplicate_key"  # twice in one object, the last was taken; or `events` twice: refused
     # backpressure
     RATE_LIMITED = "rate_limited"

@@ -22,7 +22,11 @@ DELETE: Final = """
 DELETE FROM {table} AS t USING (SELECT tableoid, ctid FROM {table} WHERE project_id = %s LIMIT %s) AS chosen
 WHERE t.tableoid = chosen.tableoid AND t.ctid = chosen.ctid
 """
-TABLES: Final = ("events_event", "events_deadletter", "events_replay", "events_auditentry", "events_ledger")
+TABLES: Final = (
+    "events_event", "events_deadletter", "events_replay", "events_auditentry", "events_ledger",
+    "events_planversion", "events_planviolation",
+    "events_catalogueproperty", "events_cataloguename", "events_catalogueproject",
+)  # fmt: skip
 
 
 def delete_some(client: redis.Redis) -> int:

@@ -11,8 +11,12 @@ from django.db import connection, transaction
 
 from events import buffer, retry, store
 from events.live.publish import publish
+from events.plan.book import Book, Checks
+from events.plan.held import OfProject
+from events.plan.tally import Tallied
 from eventsite import metrics
 
+_book = Book()  # this process's
 MAX_DEATHS: Final = 2  # after as many, an entry is tried alone; if its worker dies then too, event by event
 TIMEOUTS: Final = ("57014", "25P04")  # the batch was too much for its time: the next one is half as large
 
@@ -74,9 +78,11 @@ def _run(client: redis.Redis, slot: int, attempt: int, last_attempt: bool) -> Dr
             client, batch, stored
         )  # before the ack: after a crash the batch comes again, and readers learn of it
         dead = stored.dead.total()
+        failed = stored.failed
         acked = buffer.ack(
-            client, slot, batch.ids, events=batch.events, dead=dead, dead_projects=stored.dead_projects
+            client, slot, batch.ids, events=batch.events, dead=failed.total(), dead_projects=set(failed)
         )
+        _tally(client, stored)
         if batch.failed_before:
             buffer.release(client, slot)
             buffer.record_healed(client, slot, last_id=batch.ids[-1])
@@ -121,11 +127,31 @@ def _count(batch: buffer.Claimed, stored: store.Stored) -> None:
     metrics.EVENTS_OUT.labels("store", "dead").inc(stored.dead.total())
 
 
+def _tally(client: redis.Redis, stored: store.Stored) -> None:
+    if stored.off_plan:
+        counted = Tallied()
+        counted.add(stored.off_plan)
+        with contextlib.suppress(redis.RedisError):
+            counted.send(client)
+
+
+def _plan_of(client: redis.Redis) -> OfProject:
+    def plan_of(project_id: int) -> Checks | None:
+        if _book.is_due(project_id):
+            _book.refresh(client, project_id)
+        plan = _book.plan(project_id)
+        return plan.at_store if plan else None
+
+    return plan_of
+
+
 def _store(
     client: redis.Redis, batch: buffer.Claimed, slot: int, attempt: int, *, may_bury_all: bool
 ) -> store.Stored:
     if batch.deaths <= MAX_DEATHS:
-        return store.store(batch, slot=slot, attempt=attempt, may_bury_all=may_bury_all)
+        return store.store(
+            batch, slot=slot, attempt=attempt, may_bury_all=may_bury_all, plan_of=_plan_of(client)
+        )
     (entry_id,) = batch.ids
     killers = buffer.killers(client, slot, entry_id)
     stored = store.store_singly(
@@ -134,6 +160,7 @@ def _store(
         killers=killers,
         mark=lambda place: buffer.mark_event(client, slot, entry_id, place),
         attempt=attempt,
+        plan_of=_plan_of(client),
     )
     buffer.unmark(client, slot, entry_id)
     return stored

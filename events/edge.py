@@ -13,6 +13,7 @@ from events.codes import Code
 from events.envelope import Refused
 from events.group_commit import GroupCommit
 from events.limits import Limits
+from events.plan.book import Book
 from events.tally import Tally
 from eventsite.valkey import async_client
 from projects.authentication import KeyCache, KeyRefused, KeyStoreUnavailable, secret_from
@@ -105,6 +106,13 @@ class Edge:
     ) -> receive.Answer:
         """Decides on a whole body and, once Valkey has what is valid, answers with the receipt."""
         self._turn = (self._turn + 1) % figures.ONE_IN
+        book = self._book
+        if book.is_due(project_id):
+            try:
+                await book.refresh_async(self._client, project_id)
+            except (redis.RedisError, OSError):
+                raise receive.unavailable() from None
+        plan = book.plan(project_id)
         started = 0.0 if self._turn else time.perf_counter()
         decision = receive.decide(
             body,
@@ -114,7 +122,10 @@ class Edge:
             wanted=wanted,
             idempotency_key=headers.get(b"idempotency-key"),
             limits=self._limits,
+            plan=plan.at_door if plan else None,
         )
+        if decision.off_plan:
+            self._tally.add_off_plan(decision.off_plan)
         for code, events in receive.refused_counts(decision).items():
             self._tally.add(project_id, decision.received_ms, code, events)
         if decision.envelopes:
@@ -129,13 +140,16 @@ class Edge:
             if not outcome.is_taken:
                 self._tally.add(project_id, decision.received_ms, outcome.code, len(rows))
                 raise receive.backpressure(outcome, pushed)
+            if decision.off_plan:
+                self._tally.add_warned(project_id, decision.received_ms, receive.warned(decision))
         else:
             self._tally.add_request(decision.errors[0].code)
         return receive.answer(decision, wanted)
 
     def _start(self) -> KeyCache:
         """At the first request, for clients belong to the running loop."""
-        client = async_client()
+        client = self._client = async_client()
+        self._book = Book()
         self._group = GroupCommit(client, self._ring)
         self._tally = Tally(client)
         self._keys = KeyCache()

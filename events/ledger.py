@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from events import buffer
+from events.codes import OF_WARNED
 from events.models import Ledger, QueueState
 
 KEPT: Final = timedelta(hours=2)  # in Valkey: no event of an hour longer over is accepted
@@ -39,6 +40,7 @@ class Line:
     unaccounted: int
     difference: int
     rejected: dict[str, int] = field(default_factory=dict)
+    warned: dict[str, int] = field(default_factory=dict)
 
 
 def lines(
@@ -63,7 +65,9 @@ def _empty_row(project_id: int, hour: int) -> Ledger:
     counts = dict.fromkeys(
         ("accepted", "stored", "duplicate", "dead", "discarded", "replayed", "set_back"), 0
     )
-    return Ledger(project_id=project_id, hour=datetime.fromtimestamp(hour * 3600, UTC), rejected={}, **counts)
+    return Ledger(
+        project_id=project_id, hour=datetime.fromtimestamp(hour * 3600, UTC), rejected={}, warned={}, **counts
+    )
 
 
 def _line(row: Ledger, counted: int, queued: int) -> Line:
@@ -83,18 +87,21 @@ def _line(row: Ledger, counted: int, queued: int) -> Line:
         unaccounted=unaccounted,
         difference=missing - unaccounted,
         rejected=row.rejected,
+        warned=row.warned,
     )
 
 
 # `set_back` is what the queue's own count lacks: added to it, the count never shrinks here.
 COPY: Final = """
-INSERT INTO events_ledger AS l (project_id, hour, accepted, rejected)
-SELECT p, h, n, r FROM unnest(%s::bigint[], %s::timestamptz[], %s::bigint[], %s::jsonb[]) AS c(p, h, n, r) ORDER BY p, h
+INSERT INTO events_ledger AS l (project_id, hour, accepted, rejected, warned)
+SELECT p, h, n, r, w FROM unnest(%s::bigint[], %s::timestamptz[], %s::bigint[], %s::jsonb[], %s::jsonb[]) AS c(p, h, n, r, w)
+ORDER BY p, h
 ON CONFLICT (project_id, hour) DO UPDATE SET
     set_back = l.set_back + greatest(0, l.accepted - l.set_back - excluded.accepted),
     accepted = greatest(l.accepted, l.set_back + excluded.accepted),
-    rejected = l.rejected || excluded.rejected
-WHERE l.accepted <> l.set_back + excluded.accepted OR NOT l.rejected @> excluded.rejected
+    rejected = l.rejected || excluded.rejected,
+    warned = l.warned || excluded.warned
+WHERE l.accepted <> l.set_back + excluded.accepted OR NOT l.rejected @> excluded.rejected OR NOT l.warned @> excluded.warned
 """
 
 
@@ -103,13 +110,15 @@ def copy(client: redis.Redis) -> None:
     now = datetime.now(UTC)
     accepted, rejected = buffer.accepted_counts(client), buffer.rejected_counts(client)
     refused: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
+    warned: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
     for (project_id, hour, code), events in rejected.items():
-        refused[project_id, hour][code] = events
+        of_kind = warned if code.startswith(OF_WARNED) else refused
+        of_kind[project_id, hour][code.removeprefix(OF_WARNED)] = events
     current = Ledger.objects.filter(hour__gte=now - timedelta(hours=1), accepted__gt=0)
     known = {
         (row.project_id, _hour_number(row.hour)) for row in current
     }  # a replaced Valkey does not name them
-    places = sorted(accepted.keys() | refused.keys() | known)
+    places = sorted(accepted.keys() | refused.keys() | warned.keys() | known)
     if places:
         hours = [datetime.fromtimestamp(hour * 3600, UTC) for _, hour in places]
         values: list[list[Any]] = [
@@ -117,6 +126,7 @@ def copy(client: redis.Redis) -> None:
             hours,
             [accepted.get(place, 0) for place in places],
             [json.dumps(refused.get(place, {})) for place in places],
+            [json.dumps(warned.get(place, {})) for place in places],
         ]
         with connection.cursor() as cursor:
             cursor.execute(COPY, values)

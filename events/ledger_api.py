@@ -1,5 +1,6 @@
 """The ledger of one project, for its read key and its members."""
 
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -51,6 +52,10 @@ class CountsSerializer(serializers.Serializer[Any]):
         child=serializers.IntegerField(),
         help_text="Refused by code, each told to its client; not in `accepted`.",
     )
+    warned = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Accepted though they do not follow the tracking plan, by code; part of `accepted`.",
+    )
 
 
 class HourSerializer(CountsSerializer):
@@ -68,6 +73,7 @@ class LedgerSerializer(serializers.Serializer[Any]):
 
 _COUNTS = dict.fromkeys(COUNTED, 0) | {
     "accepted": 1204, "stored": 1190, "duplicate": 9, "dead": 1, "queued": 4, "rejected": {"blank": 2},
+    "warned": {"plan_violation": 7},
 }  # fmt: skip
 EXAMPLE: Final = OpenApiExample(
     "Ledger",
@@ -141,7 +147,7 @@ def readable_project(request: Request, project_id: int) -> int:
 
 def totals(lines: list[Line]) -> dict[str, Any]:
     sums: dict[str, Any] = {name: sum(getattr(line, name) for line in lines) for name in COUNTED}
-    codes = {code for line in lines for code in line.rejected}
     return sums | {
-        "rejected": {code: sum(line.rejected.get(code, 0) for line in lines) for code in sorted(codes)}
+        "rejected": dict(sorted(sum((Counter(line.rejected) for line in lines), Counter()).items())),
+        "warned": dict(sorted(sum((Counter(line.warned) for line in lines), Counter()).items())),
     }

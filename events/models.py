@@ -4,7 +4,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
+from events.catalogue_models import CatalogueName, CatalogueProject, CatalogueProperty
+from events.plan_models import PlanVersion, PlanViolation
 from projects.models import Project
+
+# Django looks for models in this module.
+__all__ = ("CatalogueName", "CatalogueProject", "CatalogueProperty", "PlanVersion", "PlanViolation")
 
 
 class Event(models.Model):
@@ -298,6 +303,10 @@ class Ledger(models.Model):
     rejected = models.JSONField(
         db_default=models.Value({}, models.JSONField()),
         help_text="Events refused, by code; the client was told.",
+    )
+    warned = models.JSONField(
+        db_default=models.Value({}, models.JSONField()),
+        help_text="Events accepted with a warning of the tracking plan, by code.",
     )
     set_back = models.BigIntegerField(
         db_default=0,

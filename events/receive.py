@@ -13,6 +13,8 @@ from events.codes import Code
 from events.encodings import inflate, too_large
 from events.envelope import Problem, Refused
 from events.limits import Limits
+from events.plan.book import Checks
+from events.plan_models import PlanMode
 from events.protocols import native
 from projects.authentication import KeyRefused, KeyStoreUnavailable
 
@@ -71,6 +73,7 @@ def decide(
     wanted: Options,
     idempotency_key: bytes | None,
     limits: Limits,
+    plan: Checks | None = None,
 ) -> Decision:
     """Takes a body as it came, returns what to queue and a receipt for each event. Raises Refused for the request as a whole."""
     limit = limits.request_events
@@ -86,12 +89,19 @@ def decide(
         raise Refused(
             400, Code.INVALID_IDEMPOTENCY_KEY, f"Idempotency-Key must have 1 to {MAX_TEXT} characters."
         )
-    return accept(request, project_id=project_id, limits=limits, strict=wanted.strict, idempotency_key=key)
+    return accept(
+        request, project_id=project_id, limits=limits, strict=wanted.strict, idempotency_key=key, plan=plan
+    )
 
 
 def refused_counts(decision: Decision) -> Counter[str]:
     """Returns how many of a request's events were refused, by code."""
     return Counter(problem.code for problem in decision.errors)
+
+
+def warned(decision: Decision) -> int:
+    """Returns how many of a request's events were accepted though they do not follow the tracking plan."""
+    return sum(one.check.mode == PlanMode.WARN for one in decision.off_plan)
 
 
 def encoded(decision: Decision) -> list[bytes]:

@@ -14,6 +14,8 @@ from events.buffer import Claimed
 from events.codes import Code
 from events.envelope import split
 from events.models import Batch, DeadLetter
+from events.plan.held import OfProject, hold
+from events.plan.tally import OffPlan
 
 SLOT_LOCK: Final = 0x45530001  # pg_advisory_xact_lock(class, slot)
 DEDUP_LOCK: Final = 0x45530002
@@ -51,10 +53,10 @@ class Stored:
     first_id: int | None = None  # of its rows
     last_id: int | None = None
     bytes: int = 0  # as they lay in the queue
-
-    @property
-    def dead_projects(self) -> set[int]:
-        return {project_id for project_id, _ in self.dead}
+    off_plan: list[OffPlan] = field(
+        default_factory=list
+    )  # dead, because their project's tracking plan wants them so
+    failed: Counter[int] = field(default_factory=Counter)  # dead by project, without those
 
     @property
     def duplicates(self) -> int:
@@ -77,12 +79,20 @@ def take_slot(slot: int) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def store(batch: Claimed, *, slot: int, attempt: int = 0, may_bury_all: bool = False) -> Stored:
+def store(
+    batch: Claimed,
+    *,
+    slot: int,
+    attempt: int = 0,
+    may_bury_all: bool = False,
+    plan_of: OfProject | None = None,
+) -> Stored:
     """Takes a claimed batch inside the transaction that holds its slot, returns what it did.
 
     Durable once that transaction commits: rows, dead letters, counts, and the mark that these entries were stored.
     A crash before leaves nothing; after it, a redelivered entry is known by its mark and only acked.
-    Raises what the database raises for infrastructure errors, and TooManyFailures; a bad row is buried, not raised.
+    Raises what the database raises for infrastructure errors, and TooManyFailures; a bad row is buried, not raised, and
+    so is one that does not follow what `plan_of` its project asks.
     """
     batch_id, fresh = _enter(batch)
     payloads = [
@@ -90,13 +100,22 @@ def store(batch: Claimed, *, slot: int, attempt: int = 0, may_bury_all: bool = F
     ]
     work = _Work(batch, batch_id, slot, attempt, may_bury_all)
     if payloads:
-        work.insert(payloads)
+        if plan_of:
+            payloads = work.hold_to_plans(payloads, plan_of)
+        if payloads:
+            work.insert(payloads)
         work.close()
     return work.result
 
 
 def store_singly(
-    batch: Claimed, *, slot: int, killers: Container[int], mark: Callable[[int], None], attempt: int = 0
+    batch: Claimed,
+    *,
+    slot: int,
+    killers: Container[int],
+    mark: Callable[[int], None],
+    attempt: int = 0,
+    plan_of: OfProject | None = None,
 ) -> Stored:
     """Like `store`, for an entry that workers died at: each event on its own, its place marked before.
 
@@ -110,7 +129,8 @@ def store_singly(
                 work.bury(row, Code.WORKER_KILLED, "A worker died each time it came to this event.")
             else:
                 mark(place)
-                work.insert([row])
+                if kept := work.hold_to_plans([row], plan_of) if plan_of else [row]:
+                    work.insert(kept)
         work.close()
     return work.result
 
@@ -207,10 +227,36 @@ class _Work:
 
     def bury(self, row: bytes, code: Code, detail: str, meaning: retry.BadData | None = None) -> None:
         """Writes the dead letter of one event; its envelope is kept as it is, parsed only as far as its label goes."""
+        letter = self._letter(row, code, detail, meaning)
+        letter.save(force_insert=True)
+        failed = self.result.failed
+        failed[letter.project_id or 0] += 1
+        if len(failed) > 1 and not self.may_bury_all and failed.total() >= BREAKER_EVENTS:
+            raise TooManyFailures(f"{failed.total()} events of one batch failed as data: {detail}")
+
+    def hold_to_plans(self, payloads: list[bytes], plan_of: OfProject) -> list[bytes]:
+        """Buries what does not follow the tracking plan of its project; returns the rest."""
+        held = hold(payloads, plan_of)
+        letters = []
+        for row, found in held.off_plan:
+            violation, check = found.violation, found.check
+            place = "" if violation.field == violation.group else f"{violation.field}: "
+            detail = f"{place}{violation.detail} Tracking plan of {check.name!r}, version {check.version}."
+            meaning = retry.BadData("", detail, violation.group)
+            letters.append(self._letter(row, Code.PLAN_VIOLATION, detail, meaning))
+            self.result.off_plan.append(found)
+        DeadLetter.objects.bulk_create(letters, batch_size=500)
+        return held.kept
+
+    def _letter(self, row: bytes, code: Code, detail: str, meaning: retry.BadData | None) -> DeadLetter:
+        """The dead letter of one event, counted, not yet written."""
         label = _label(row)
         sqlstate, field_name = (meaning.sqlstate, meaning.field or "") if meaning else ("", "")
         failures = _failures(self.batch, label.received_at, code, sqlstate, detail)
-        DeadLetter.objects.create(
+        hour = label.project_id or 0, label.received_at.replace(minute=0, second=0, microsecond=0)
+        self.result.received[hour] += 1
+        self.result.dead[hour] += 1
+        return DeadLetter(
             project_id=label.project_id,
             event_id=label.event_id,
             name=label.name,
@@ -227,12 +273,6 @@ class _Work:
             received_at=label.received_at,
             fingerprint=retry.fingerprint(code, sqlstate, field_name, detail),
         )
-        hour = label.project_id or 0, label.received_at.replace(minute=0, second=0, microsecond=0)
-        self.result.received[hour] += 1
-        self.result.dead[hour] += 1
-        several = len(self.result.dead_projects) > 1
-        if several and not self.may_bury_all and self.result.dead.total() >= BREAKER_EVENTS:
-            raise TooManyFailures(f"{self.result.dead.total()} events of one batch failed as data: {detail}")
 
     def close(self) -> None:
         """Writes the batch row and the ledger's counts."""

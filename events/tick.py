@@ -10,8 +10,10 @@ from django import db
 from django.conf import settings
 from django.db import connection
 
-from events import buffer, ledger
+from events import buffer, history, ledger
 from events.models import DrainFailure, Inbox
+from events.plan import mirror
+from events.plan import tally as plan_tally
 from eventsite import metrics
 from projects import keyring, quotas
 
@@ -42,6 +44,7 @@ def _tick(client: redis.Redis) -> Ticked:
     buffer.heal_counters(client)
     buffer.adopt_orphans(client)
     answers = _database_answers()
+    history.note(client, database_answers=answers)
     if not answers:
         return Ticked([], database_answers=False)
     try:
@@ -51,6 +54,8 @@ def _tick(client: redis.Redis) -> Ticked:
             ledger.check(client)
         keyring.rebuild(client)
         quotas.rebuild(client)
+        mirror.rebuild(client)
+        plan_tally.copy(client)
         prune_inbox(client)
     except db.Error:
         log.warning("the database went away during a tick")

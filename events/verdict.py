@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +17,9 @@ from events.accept import accept
 from events.codes import Code
 from events.envelope import Envelope, Problem, Refused, encode
 from events.limits import Limits
+from events.plan import mirror
+from events.plan.book import ProjectPlan
+from events.plan.check import Check
 from events.protocols import native
 
 _PLACE: Final = re.compile(r"line (\d+), column (\d+)")
@@ -74,7 +78,14 @@ def check(
             raise Refused(400, Code.INVALID_BODY, "One event object is wanted here.")
     except Refused as refusal:
         return _refused(document, refusal.code, refusal.field, refusal.detail)
-    decision = accept(request, project_id=project_id, limits=Limits.from_settings(), received_at=received_at)
+    plan = _plan(project_id)
+    decision = accept(
+        request,
+        project_id=project_id,
+        limits=Limits.from_settings(),
+        received_at=received_at,
+        plan=plan.at_door,
+    )
     if decision.errors:
         (problem,) = decision.errors
         return _refused(document, problem.code, problem.field, problem.detail)
@@ -89,7 +100,33 @@ def check(
         envelope = msgspec.structs.replace(envelope, event_id=event_id, client_event_id=kept)
     if original and original.raw and not envelope.raw:
         envelope = msgspec.structs.replace(envelope, raw=original.raw)
-    return _tried(document, envelope, decision.warnings)
+    return _planned(document, envelope, decision.warnings, plan) or _tried(
+        document, envelope, decision.warnings
+    )
+
+
+def _plan(project_id: int) -> ProjectPlan:
+    """The plan as it is in the database, which is ahead of what processes know by some seconds."""
+    versions = mirror.in_force(project_id)
+    return ProjectPlan(b"", [_check(one.name, one.mode, one.version, one.schema) for one in versions])
+
+
+@lru_cache(maxsize=200)
+def _check(name: str, mode: str, version: int, schema: str) -> Check:
+    """Kept, for a rehearsal asks hundreds of times."""
+    return Check(name, mode, version, schema.encode())
+
+
+def _planned(
+    document: bytes, envelope: Envelope, warnings: list[Problem], plan: ProjectPlan
+) -> Verdict | None:
+    """What the store would bury for the plan's sake; None where it would not."""
+    check = plan.at_store.get(envelope.name)
+    found = check.violation(envelope.properties) if check else None
+    if found is None:
+        return None
+    line, column = _place_of(document, found.field)
+    return Verdict("dead", Code.PLAN_VIOLATION, found.field, found.detail, "", line, column, warnings)
 
 
 def stored_times(events: Iterable[tuple[int, str]]) -> dict[tuple[int, str], set[datetime]]:

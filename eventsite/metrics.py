@@ -145,6 +145,16 @@ def exposition(readings: Readings) -> bytes:
     return generate_latest(registry)
 
 
+def counted() -> list[tuple[str, dict[str, str], float]] | None:
+    """Returns what all processes counted: sample name, labels, value. None where this process shares nothing."""
+    if _shared is None:
+        return None
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(_shared))  # type: ignore[no-untyped-call]
+    families = registry.collect()
+    return [(one.name, dict(one.labels), one.value) for family in families for one in family.samples]
+
+
 # --- sharing ------------------------------------------------------------------------------------------------------
 
 _shared: Path | None = None

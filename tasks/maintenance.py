@@ -3,6 +3,7 @@
 import logging
 
 from events import buffer, deadletter, deletion, partitions
+from events.plan import tally as plan_tally
 from eventsite.celery import app
 from eventsite.valkey import sync_client
 
@@ -53,4 +54,4 @@ def drop_old_rows() -> dict[str, object]:
 
 @app.task(name="tasks.maintenance.expire_dead_letters")
 def expire_dead_letters() -> dict[str, int]:
-    return {"expired": deadletter.expire()}
+    return {"expired": deadletter.expire(), "plan_violations": plan_tally.expire()}

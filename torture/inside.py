@@ -62,8 +62,8 @@ def store_and_die(client: redis.Redis, project_id: int) -> None:
             stored = store.store(batch, slot=0) if batch.ids else store.Stored()
         if any(mark in payload for payload in batch.payloads):
             os.kill(os.getpid(), signal.SIGKILL)
-        dead, projects = stored.dead.total(), stored.dead_projects
-        buffer.ack(client, 0, batch.ids, events=batch.events, dead=dead, dead_projects=projects)
+        failed = stored.failed
+        buffer.ack(client, 0, batch.ids, events=batch.events, dead=failed.total(), dead_projects=set(failed))
     raise SystemExit("the events did not come to slot 0")
 
 

@@ -67,7 +67,7 @@ def test_it_tells_what_became_of_every_event(
         "replayed": 0,
         "queued": 1,
     }
-    counts |= {"unaccounted": 0, "difference": 0, "rejected": {"blank": 2}}
+    counts |= {"unaccounted": 0, "difference": 0, "rejected": {"blank": 2}, "warned": {}}
     assert body.pop("as_of") >= f"{NOW:%Y-%m-%dT%H}"
     assert body == {
         "balanced": True,
