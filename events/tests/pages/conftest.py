@@ -7,7 +7,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from events.tests.insights.conftest import questions
 from projects.models import Project
+
+__all__ = ["questions"]
 
 
 @dataclass(frozen=True)

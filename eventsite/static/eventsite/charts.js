@@ -12,6 +12,8 @@
 
   const summed = series => { const sums = new Array(series[0]?.v.length || 0).fill(0); return series.map(one => { one.v.forEach((value, i) => { sums[i] += value || 0; }); return sums.slice(); }); };
 
+  // A value between two that are not known has no line to lie on: it is drawn as a point.
+  const lone = (plot, i) => plot.data[i].flatMap((value, at, all) => value != null && all[at - 1] == null && all[at + 1] == null ? [at] : []);
   const tooltip = (spec, date) => ({ hooks: {
     init: plot => { plot.tip = document.createElement("div"); plot.tip.className = "u-tip"; plot.tip.hidden = true; plot.over.append(plot.tip); },
     setCursor: plot => {
@@ -30,8 +32,8 @@
     setSelect: plot => {
       if (!spec.select || plot.select.width < 8) return;
       const address = new URL(location.href), iso = left => new Date(plot.posToVal(left, "x") * 1e3).toISOString().slice(0, 19) + "Z";
-      address.searchParams.set("from", iso(plot.select.left)); address.searchParams.set("to", iso(plot.select.left + plot.select.width));
-      ["period", "cursor"].forEach(name => address.searchParams.delete(name));
+      address.searchParams.set("from", iso(plot.select.left)); address.searchParams.set("until", iso(plot.select.left + plot.select.width));
+      ["period", "after"].forEach(name => address.searchParams.delete(name));
       location.assign(address);
     },
   } });
@@ -41,12 +43,12 @@
     const axis = { stroke: css("--muted"), font: `11px ${css("--sans")}`, grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false } };
     const label = (_, values, __, ___, step) => values.map(value => { const at = date(value); return at.getHours() + at.getMinutes() + at.getSeconds() === 0 ? day(at) : step < 60 ? second(at) : hour(at); });
     return {
-      width: element.clientWidth, height: element.clientHeight, padding: [8, 16, 0, 0], legend: { show: false }, tzDate: date,
+      width: element.clientWidth, height: element.clientHeight, padding: [8, 26, 0, 0], legend: { show: false }, tzDate: date,
       bands: spec.stack ? spec.series.slice(1).map((_, i) => ({ series: [i + 2, i + 1] })) : [],
       cursor: { sync: spec.sync ? { key: spec.sync } : undefined, points: { size: 6 }, y: false, drag: { x: !!spec.select, y: false, setScale: false } },
       scales: { y: { range: (_, __, high) => [0, Math.max((high || 0) * 1.08, spec.max || 1)] } },
       axes: [{ ...axis, grid: { show: false }, space: 70, size: 26, values: label }, { ...axis, size: 44, gap: 4, values: short }],
-      series: [{}, ...spec.series.map(one => { const color = css(one.color); return { label: one.n, stroke: color, width: one.width || 1.5, dash: one.dash, fill: spec.stack ? fade(color, .62) : one.fill ? fade(color, .13) : undefined, points: { show: false } }; })],
+      series: [{}, ...spec.series.map(one => { const color = css(one.color); return { label: one.n, stroke: color, width: one.width || 1.5, dash: one.dash, fill: spec.stack ? fade(color, .62) : one.fill ? fade(color, .13) : undefined, points: { show: true, size: 4, filter: lone } }; })],
       plugins: [tooltip(spec, date)],
     };
   };

@@ -5,7 +5,7 @@
   const isTyping = target => target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
   let waitsForPlace = 0;
 
-  const rows = () => [...document.querySelectorAll("[data-rows] tbody > tr, [data-rows] > li")].filter(row => row.offsetParent && !row.dataset.detail);
+  const rows = () => [...document.querySelectorAll("[data-rows] tbody > tr, [data-rows] > li")].filter(row => row.checkVisibility() && !row.dataset.detail);
   const walk = step => {
     const all = rows(); if (!all.length) return;
     const at = all.findIndex(row => row.classList.contains("at")), next = all[Math.max(0, Math.min(all.length - 1, at + step))];

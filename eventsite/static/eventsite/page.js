@@ -53,7 +53,7 @@
   document.addEventListener("htmx:afterOnLoad", () => toasts?.querySelectorAll(".toast.bad").forEach(toast => { if (toast.textContent.includes("does not answer")) toast.remove(); }));
 
   // --- nobody looks: what asks by itself does not ask
-  document.addEventListener("htmx:beforeRequest", event => { if (document.hidden && !event.detail.requestConfig.triggeringEvent) event.preventDefault(); });
+  document.addEventListener("htmx:beforeRequest", event => { if (document.hidden && !event.detail.requestConfig.triggeringEvent && /every/.test(event.detail.elt.getAttribute("hx-trigger"))) event.preventDefault(); });
 
   // --- theme: the system's, light, dark; the server reads the cookie, so that no page flashes
   const steps = { "": "light", light: "dark", dark: "system" };
