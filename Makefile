@@ -5,7 +5,7 @@ BIN := $(VENV)/bin/python
 # State goes to var/; PORT, FLOWER_PORT and EVENTSITE_VAR move a stack aside.
 
 .DEFAULT_GOAL := help
-.PHONY: help up start down status logs test lint format bench bench-insights torture loadtest clean
+.PHONY: help up start down status logs test lint format bench bench-insights torture loadtest demo screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,12 @@ torture: $(VENV)/development ## ten minutes of crashes on a stack of its own, an
 
 loadtest: $(VENV)/development ## locust, 100 to 1,000 users; then with a slow drain and a small queue
 	@exec $(BIN) -m loadtest
+
+demo: $(VENV)/runtime ## a month of a web shop in a project of its own, on the running stack (ARGS='--days 7 --live 20')
+	@exec $(BIN) manage.py demo $(ARGS)
+
+screenshots: $(VENV)/development ## the pictures in docs/screenshots, of the demo on a stack of its own (needs Chromium)
+	@exec $(BIN) -m systemtest.screenshots
 
 clean: ## remove the virtual environment and caches; var/ (your data) stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
