@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import msgspec
 
 from events.catalogue import sketch
+
+if TYPE_CHECKING:  # whoever only reads the catalogue is spared 30 MB
+    import duckdb
 
 SAMPLE_OF_NAME: Final = 50  # events of a seal
 MAX_SEEN_OF_NAME: Final = 400  # properties; those beyond are only counted
@@ -73,7 +75,7 @@ class SeenName:
 Seen = dict[tuple[int, str], SeenName]
 
 
-def counted(reader: duckdb.DuckDBPyConnection, file: Path) -> Seen:
+def counted(reader: "duckdb.DuckDBPyConnection", file: Path) -> Seen:
     """Takes a shared segment's file, returns how much of what it holds, and when. Raises duckdb.Error."""
     seen: Seen = {}
     for project_id, name, day, count, *times in reader.execute(_COUNTS, [str(file)]).fetchall():
@@ -85,7 +87,7 @@ def counted(reader: duckdb.DuckDBPyConnection, file: Path) -> Seen:
     return seen
 
 
-def look(reader: duckdb.DuckDBPyConnection, file: Path, seen: Seen) -> None:
+def look(reader: "duckdb.DuckDBPyConnection", file: Path, seen: Seen) -> None:
     """Adds to these names what a sample of their events says of properties. Raises duckdb.Error."""
     if seen:
         wanted = {

@@ -25,7 +25,8 @@ WITH person AS MATERIALIZED (
     SELECT person_h AS p, count(*) AS events, min(occurred_at) AS first_at, max(occurred_at) AS last_at
     FROM {scan} WHERE {where} GROUP BY 1
 ), page AS MATERIALIZED (
-    SELECT *, epoch_us(first_at) AS first_us, epoch_us(last_at) AS last_us FROM person {after} ORDER BY {order} DESC, p LIMIT {limit}
+    SELECT *, epoch_us(first_at) AS first_us, epoch_us(last_at) AS last_us
+    FROM person {after} ORDER BY {order} DESC, p LIMIT {limit}
 ), who AS (
     SELECT p, any_value({person}) AS person, bool_or(user_id IS NOT NULL) AS has_user_id
     FROM (

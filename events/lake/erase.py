@@ -9,6 +9,7 @@ from typing import Final
 import duckdb
 from django.db import Error, connection, transaction
 
+from events.catalogue.learn import forget_values
 from events.lake import duck, publish, rewrite
 from events.lake.layout import lake_dir
 from events.lake.scope import numbers, of_projects
@@ -105,6 +106,8 @@ def _erase_some(project_id: int, person: str, *, after: int, at_most: int | None
         newest = live.values_list("id", flat=True).last() or after
         done = rewrite.without(live, OF_PERSON, [project_id, person, person], at_most=at_most)
         publish.publish(done.drafts, retire=done.retired_ids)
+        if rows or done.rows:
+            forget_values(project_id)
     is_full = len(done.retired) == at_most
     last_id = done.retired_ids[-1] if is_full else newest
     return _Some(rows, done.rows, tuple(done.retired), last_id, is_full)

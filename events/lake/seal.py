@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 import duckdb
 from django.db import connection
 
+from events.catalogue.learn import learn
 from events.lake import duck
 from events.lake.layout import COLUMNS, SORTED_BY, fresh_path, lake_dir
 from events.lake.publish import Draft, new_token, publish, write, writing
@@ -21,6 +22,7 @@ from events.models import Batch
 from events.persons import PERSON_HASH_SQL
 
 log = logging.getLogger(__name__)
+Learn = Callable[[duckdb.DuckDBPyConnection, Path], None]
 
 MAX_ROWS: Final = 50_000  # peak memory grows with both
 MAX_BYTES: Final = 16 << 20
@@ -134,11 +136,16 @@ def _write(chosen: _Chosen, reached: Callable[[str], object]) -> Draft | None:
         with connection.cursor() as cursor:
             # Whatever the statistics of a young partition say: neither all of it nor its BRIN index.
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
-    return copy_rows(where, {"low": low, "high": high, "ids": chosen.ids}, reached=reached)
+    values = {"low": low, "high": high, "ids": chosen.ids}
+    return copy_rows(where, values, reached=reached, learned=learn)
 
 
 def copy_rows(
-    where: str, values: dict[str, Any] | list[Any], *, reached: Callable[[str], object] = str
+    where: str,
+    values: dict[str, Any] | list[Any],
+    *,
+    reached: Callable[[str], object] = str,
+    learned: Learn | None = None,
 ) -> Draft | None:
     """Within `writing`: writes the rows of `events_event AS e` for which `where` is true to a shared segment.
 
@@ -152,10 +159,10 @@ def copy_rows(
             cursor.cursor.copy_expert(copy, spool, size=1 << 16)
         reached("spooled")
         try:
-            return _to_parquet(path, spool.longest, duck.MEMORY)
+            return _to_parquet(path, spool.longest, duck.MEMORY, learned)
         except duckdb.OutOfMemoryException:
             log.warning("rows of up to %s bytes are sealed with more memory", spool.longest)
-            return _to_parquet(path, spool.longest, ROOMY_MEMORY)
+            return _to_parquet(path, spool.longest, ROOMY_MEMORY, learned)
 
 
 @contextmanager
@@ -168,7 +175,7 @@ def _spool_file() -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _to_parquet(path: Path, longest: int, memory: str) -> Draft | None:
+def _to_parquet(path: Path, longest: int, memory: str, learned: Learn | None) -> Draft | None:
     columns = {name: name for name in COLUMNS} | {
         "person_h": f"{PERSON_HASH_SQL} AS person_h",
         "raw": "unhex(raw) AS raw",
@@ -182,7 +189,10 @@ def _to_parquet(path: Path, longest: int, memory: str) -> Draft | None:
         order=SORTED_BY,
     )
     with duck.connect(memory=memory) as reader, duck.at_most(reader, SECONDS):
-        return write(reader, read, [str(path)], path=fresh_path(new_token()), project_id=None, level=0)
+        draft = write(reader, read, [str(path)], path=fresh_path(new_token()), project_id=None, level=0)
+        if draft and learned:
+            learned(reader, lake_dir() / draft.path)
+        return draft
 
 
 def _mark(ids: list[int], segment_id: int) -> None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -94,7 +95,8 @@ def test_every_person_is_told_once_and_in_order(seeded: Seeded, case: int, sort:
 @pytest.mark.parametrize(
     ("question", "field"),
     [
-        ({"after": "x"}, "after"), ({"after": "1.00"}, "after"), ({"after": "9" * 16 + ".0123456789abcdef"}, "after"), ({"limit": 0}, "limit"), ({"sort": "name"}, "sort"),
+        ({"after": "x"}, "after"), ({"after": "1.00"}, "after"), ({"after": "9" * 16 + ".0123456789abcdef"}, "after"),
+        ({"limit": 0}, "limit"), ({"sort": "name"}, "sort"),
         ({"search": 7}, "search"), ({"person": "ada"}, "person"), ({"period": {"last": "7x"}}, "period.last"),
         ({"where": {"field": "name"}}, "where"),
     ],
@@ -153,10 +155,7 @@ def test_a_timeline_is_every_event_of_a_person_by_session(
     gaps = [event["gap_seconds"] for session in told for event in session["events"]]
     assert gaps[-1] is None
     assert gaps[:-1] == pytest.approx(
-        [
-            seconds(later.occurred_at, earlier.occurred_at)
-            for later, earlier in zip(order, order[1:], strict=False)
-        ]
+        [seconds(later.occurred_at, earlier.occurred_at) for later, earlier in pairwise(order)]
     )
     assert [session["gap_seconds"] for session in told] == [
         session["events"][-1]["gap_seconds"] for session in told

@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from events import deletion
+from events.catalogue_models import CatalogueName, CatalogueProject, CatalogueProperty
 from events.lake import erase as stage
 from events.lake import publish
 from events.lake.erase import erase_person, erase_projects
@@ -256,7 +257,10 @@ def test_a_deleted_projects_files_go_before_the_project_does(
     seal_all()
     Project.objects.filter(pk=gone.pk).update(deleted_at=timezone.now() - timedelta(minutes=2))
     assert deletion.left_in_lake() == []  # first the table
-    assert deletion.delete_some(valkey) == len(PERSONS) * 6
+    catalogued = (CatalogueProject, CatalogueName, CatalogueProperty)
+    known = sum(model.objects.filter(project=gone).count() for model in catalogued)
+    assert deletion.delete_some(valkey) == len(PERSONS) * 6 + known
+    assert not any(model.objects.filter(project=gone).exists() for model in catalogued)
     assert deletion.left_in_lake() == [gone.pk]
     delete_project_data()
     (message,) = valkey.lrange("lake", 0, -1)
