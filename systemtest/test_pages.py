@@ -17,7 +17,10 @@ from systemtest.stack import Stack, stack_in_clean_folder, wait
 
 pytestmark = pytest.mark.slow
 
-OF_PROJECT = ("start", "settings", "settings/keys", "settings/keys/new", "settings/limits", "settings/audit")
+OF_PROJECT = (
+    "start", "settings", "settings/keys", "settings/keys/new", "settings/limits", "settings/audit",
+    "settings/plan", "settings/plan/name?name=order_paid",
+)  # fmt: skip
 PAGES = ("/projects", "/projects/new", *(f"/projects/{{project}}/{below}" for below in OF_PROJECT))
 
 

@@ -49,6 +49,8 @@ def person(request: HttpRequest, project_id: int) -> HttpResponse:
             "names",
             "events/_names.html",
             f"{reverse('events-person-names', args=[project.pk])}?{request.GET.urlencode()}",
+            "w4",
+            tried(lambda: _names(project, who)) if "whole" in request.GET else None,
         )
     return page(request, "events/person.html", context, project=project)
 

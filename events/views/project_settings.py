@@ -120,6 +120,8 @@ def _of_key(key: ApiKey) -> list[Entry]:
 
 
 def _did(entry: AuditEntry) -> str:
+    if entry.action == "plan":
+        return "Changed the tracking plan"
     letters = "1 failure" if entry.letters == 1 else f"{entry.letters:,} failures"
     return f"{entry.action.replace('_', ' ').capitalize()}: {letters}"
 

@@ -8,7 +8,7 @@ from django.test import Client
 from events.tests.pages.conftest import Shop, browser
 
 READ = ["start", "start/first", "settings", "settings/keys", "settings/limits", "settings/audit"]
-READ += ["overview", "events", "events/suggestions", "events/person", "events/trace"]
+READ += ["settings/plan", "overview", "events", "events/suggestions", "events/person", "events/trace"]
 OWNERS = ["settings/keys/new"]
 
 

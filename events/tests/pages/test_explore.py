@@ -279,6 +279,7 @@ def test_a_person_is_a_timeline_with_its_silences(stored: Shop) -> None:
     assert "43 min of silence" in shown
     assert "4 h of silence" in shown
     assert "4 in all" in text(client, stored.path("events/person/names?who=ada"))
+    assert "4 in all" in text(client, stored.path("events/person?who=ada&whole=1"))
     assert "Nobody by this id" in text(client, stored.path("events/person?who=nobody"))
     assert "مرحبا" in text(client, stored.path("events/person?who=مرحبا"))
 
