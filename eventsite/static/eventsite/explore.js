@@ -1,6 +1,12 @@
 "use strict";
-/* The filter's form opens with its first field ready to be typed in. */
-document.addEventListener("toggle", event => { if (event.target.matches(".filter") && event.target.open) event.target.querySelector("[name=what]").focus(); }, true);
+/* The filter's form opens with its first field ready to be typed in: at once, for the next key is meant for it. */
+document.addEventListener("click", event => {
+  const summary = event.target.closest(".filter > summary"), form = summary?.parentElement;
+  if (!form) return;
+  event.preventDefault();
+  form.open = !form.open;
+  if (form.open) form.querySelector("[name=what]").focus();
+});
 
 /* Rows of events open below themselves: [data-opens-row] is a link to the event's page, and stays one without this. */
 document.addEventListener("click", event => {
