@@ -1,0 +1,162 @@
+"""What the lake costs ingestion: batches stored with its worker at work and frozen, then single events at half of their
+maximum with and without heavy questions. In turns, on one stack: `make bench BENCH=beside`.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import os
+import signal
+import statistics
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from bench import load
+from bench.ingest import start
+from bench.steps import Figures, Step, measure
+from bench.tables import table
+from systemtest.live import project_of, token
+from systemtest.stack import Stack, stack_in_clean_folder, wait
+
+BATCHES: Final = Step("100 events, 50 connections", 50, events=100)
+SINGLE: Final = Step("one event, 200 connections", 200)
+ASKERS: Final = 2
+CATCH_UP_SECONDS: Final = 180.0
+HEAVY: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("trends", {"interval": None, "breakdown": {"field": "name"}, "measure": {"kind": "persons"}}),
+    ("trends", {"interval": "minute", "measure": {"kind": "p95", "property": "ms"}, "period": {"last": "10h"}}),
+    ("trends", {"interval": None, "breakdown": {"property": "path", "limit": 50}, "measure": {"kind": "count"}}),
+    ("sessions", {"interval": None}),
+)  # fmt: skip
+HEAD: Final = ("beside", "requests/s", "stored/s", "p50 ms", "p99 ms", "non-2xx", "behind after, s")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench BENCH=beside", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=8, help="length of one step (default: 8)")
+    parser.add_argument("--rounds", type=int, default=4, help="how often they take turns (default: 4)")
+    arguments = parser.parse_args()
+    load.require_wrk()
+    with stack_in_clean_folder(EVENTS_STALL_SECONDS=600) as stack:
+        start(stack)
+        measure(stack, BATCHES, seconds=2)
+        turns(stack, BATCHES, arguments, {"frozen": frozen_lake, "sealing": nothing})
+        most = statistics.median(
+            measure(stack, SINGLE, seconds=arguments.seconds).answered.requests / arguments.seconds
+            for _ in range(2)
+        )
+        half = replace(SINGLE, name="half of that", pause_ms=max(1, round(2_000 * SINGLE.connections / most)))
+        turns(stack, half, arguments, {"alone": nothing, "questions": heavy_questions})
+    return 0
+
+
+def turns(
+    stack: Stack, step: Step, arguments: argparse.Namespace, ways: dict[str, Callable[[Stack], Any]]
+) -> None:
+    """Prints what each way came to, and the ratios of the second to the first."""
+    rows, found = [], {name: list[Figures]() for name in ways}
+    for _ in range(arguments.rounds):
+        for name, beside in ways.items():
+            with beside(stack):
+                figures = measure(stack, step, seconds=arguments.seconds)
+            found[name].append(figures)
+            answered = figures.answered
+            rows.append(
+                [
+                    name,
+                    f"{answered.requests / answered.seconds:,.0f}",
+                    f"{figures.stored_per_second:,.0f}",
+                    f"{answered.p50_ms:.1f}",
+                    f"{answered.p99_ms:.1f}",
+                    str(answered.non_2xx),
+                    f"{caught_up(stack):.1f}",
+                ]
+            )
+    print(f"\n{step.name}\n\n{table(HEAD, rows)}\n", flush=True)
+    first, second = found.values()
+    pairs = list(zip(first, second, strict=True))
+    for what, ratios in (
+        ("stored/s", [after.stored_per_second / before.stored_per_second for before, after in pairs]),
+        ("p99", [after.answered.p99_ms / before.answered.p99_ms for before, after in pairs]),
+    ):
+        shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(
+            f"{what}, {' to '.join(reversed(ways))}: {shown}; median {statistics.median(ratios):.2f}",
+            flush=True,
+        )
+
+
+def caught_up(stack: Stack) -> float:
+    """Waits until nothing is unsealed; returns how many seconds that took."""
+    unsealed = "SELECT count(*) FROM events_batch WHERE seal IS NULL"
+    return wait(lambda: stack.ask(unsealed)[0][0] == 0, CATCH_UP_SECONDS, "the lake has every event")
+
+
+@contextmanager
+def nothing(_: Stack) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def frozen_lake(stack: Stack) -> Iterator[None]:
+    pid = stack.parts()["lake"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def heavy_questions(stack: Stack) -> Iterator[None]:
+    login = token(stack.credentials)
+    path = f"/api/projects/{project_of(stack.credentials, login)}/insights/"
+    over, answered = threading.Event(), itertools.count()
+    askers = [
+        threading.Thread(target=_ask, args=(stack, login, path, over, answered, place))
+        for place in range(ASKERS)
+    ]
+    for asker in askers:
+        asker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+        print(f"  {next(answered)} questions answered", flush=True)
+
+
+def _ask(
+    stack: Stack, login: str, path: str, over: threading.Event, answered: Iterator[int], place: int
+) -> None:
+    """One question after another, each a little different, so that none is answered from what was kept."""
+    web = http.client.HTTPConnection(urlsplit(stack.credentials["url"]).netloc, timeout=120)
+    for number in itertools.count(place, ASKERS):
+        if over.is_set():
+            return
+        kind, asked = HEAVY[number % len(HEAVY)]
+        where = {"property": "nobody has it", "op": "!=", "value": number}
+        body = json.dumps({"period": {"last": "1d"}, "where": where, **asked})
+        web.request(
+            "POST",
+            f"{path}{kind}/",
+            body,
+            {"Authorization": f"Token {login}", "Content-Type": "application/json"},
+        )
+        response = web.getresponse()
+        said = response.read()
+        if response.status == 200:
+            next(answered)
+        elif response.status != 503:
+            sys.exit(f"bench: {kind}: {response.status} {said[:300]!r}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
