@@ -8,6 +8,7 @@ answers. `make bench-insights ARGS='--events 1000000'`.
 import argparse
 import http.client
 import json
+import math
 import os
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import psycopg2
 
 from bench.asked import JUDGED, QUESTIONS, Question
 from bench.asked_persons import FOLLOWED
-from bench.month import Month, load
+from bench.month import Month, load, load_lake
 from bench.tables import table
 from systemtest.stack import Stack, stack_in_clean_folder, wait
 
@@ -44,21 +45,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-insights", description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000, help="over 30 days (default: 10 million)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each question (default: 5)")
+    parser.add_argument(
+        "--lake-only", action="store_true", help="without rows in PostgreSQL, to see how answers grow"
+    )
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="eventsite-bench-") as folder,
         stack_in_clean_folder(EVENTS_ROWS_DAYS=60, EVENTS_QUESTION_SECONDS=60) as stack,
     ):
         stack.start()
-        month, key = prepare(stack, arguments.events, Path(folder))
+        month, key = prepare(stack, arguments, Path(folder))
         report(stack, month)
-        asked = [
-            compare(stack, month, key, question, arguments.rounds) for question in (*QUESTIONS, *FOLLOWED)
-        ]
-    return judge(asked)
+        asked = [compare(stack, month, key, question, arguments) for question in (*QUESTIONS, *FOLLOWED)]
+    return judge(asked, has_rows=not arguments.lake_only)
 
 
-def prepare(stack: Stack, events: int, folder: Path) -> tuple[Month, str]:
+def prepare(stack: Stack, arguments: argparse.Namespace, folder: Path) -> tuple[Month, str]:
     """Loads the month; returns it and a read key of its project."""
     os.environ.update(
         EVENTSITE_VAR=str(stack.var),
@@ -77,11 +79,15 @@ def prepare(stack: Stack, events: int, folder: Path) -> tuple[Month, str]:
 
     created = services.create_project(name="Month", owner=User.objects.earliest("id"))
     read = services.create_key(project=created.project, kind="read")
-    print(f"loading {events:,} events ...", flush=True)
+    print(f"loading {arguments.events:,} events ...", flush=True)
+    if arguments.lake_only:
+        month = load_lake(project_id=created.project.pk, events=arguments.events, folder=folder)
+        print(f"written in {month.seconds:.0f} s", flush=True)
+        return month, read.secret
     month = load(
         stack.credentials["database_url"],
         project_id=created.project.pk,
-        events=events,
+        events=arguments.events,
         folder=folder,
         make_partition=partitions.ensure,
     )
@@ -130,7 +136,7 @@ def report(stack: Stack, month: Month) -> None:
 
 
 def compare(
-    stack: Stack, month: Month, key: str, question: Question, rounds: int
+    stack: Stack, month: Month, key: str, question: Question, arguments: argparse.Namespace
 ) -> tuple[Question, list[float]]:
     """Asks all three in turns, after one round to warm up; returns the median seconds of ours, PostgreSQL and the ideal."""
     duck = duckdb.connect(config={"threads": 2, "memory_limit": "512MB"})
@@ -147,18 +153,20 @@ def compare(
     ]
     seconds: list[list[float]] = [[], [], []]
     found: list[Any] = [None, None, None]
-    for number in range(rounds + 1):
-        for place in (0, 1, 2) if number % 2 else (2, 1, 0):
+    places = (0, 2) if arguments.lake_only else (0, 1, 2)
+    for number in range(arguments.rounds + 1):
+        for place in places if number % 2 else places[::-1]:
             begin = time.perf_counter()
             found[place] = ways[place](number)
             if number:
                 seconds[place].append(time.perf_counter() - begin)
-    ours, theirs, ideal = (question.shape(rows) for rows in (question.of_answer(found[0]), *found[1:]))
-    if not ours == theirs == ideal:
+    found[0] = question.of_answer(found[0])
+    answers = [question.shape(found[place]) for place in places]
+    if any(answer != answers[0] for answer in answers):
         sys.exit(
-            f"bench: {question.name}: the answers differ\n{str(ours)[:300]}\n{str(theirs)[:300]}\n{str(ideal)[:300]}"
+            "\n".join([f"bench: {question.name}: the answers differ", *(str(each)[:300] for each in answers)])
         )
-    return question, [median(each) for each in seconds]
+    return question, [median(each) if each else math.nan for each in seconds]
 
 
 def _over_http(
@@ -188,7 +196,7 @@ def _by_hand(duck: duckdb.DuckDBPyConnection, question: Question, files: list[Pa
     return duck.execute(question.duckdb, {"files": [str(path) for path in files]}).fetchall()
 
 
-def judge(asked: list[tuple[Question, list[float]]]) -> int:
+def judge(asked: list[tuple[Question, list[float]]], *, has_rows: bool) -> int:
     """Prints the table; returns 0 where both limits are kept."""
     rows, good = [], True
     for question, (ours, postgres, ideal) in asked:
@@ -204,6 +212,8 @@ def judge(asked: list[tuple[Question, list[float]]]) -> int:
             ]
         )
     print(table(HEAD, rows))
+    if not has_rows:
+        return 0 if good else 1
     mean = geometric_mean([postgres / ours for question, (ours, postgres, _) in asked if question in JUDGED])
     print(
         f"\nPostgreSQL takes {mean:.1f} times as long (geometric mean of the first {len(JUDGED)};"
