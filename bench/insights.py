@@ -30,7 +30,7 @@ from bench.tables import table
 from systemtest.stack import Stack, stack_in_clean_folder, wait
 
 SETTLE_SECONDS: Final = 3_600.0
-QUIET_SECONDS: Final = 8  # so long no segment may change before the lake counts as settled
+QUIET_SECONDS: Final = 75  # so long no segment may change before the lake counts as settled
 FASTER_THAN_POSTGRES: Final = 15.0
 SLOWER_THAN_IDEAL: Final = 1.3
 SLOWER_BY_SECONDS: Final = 0.015
@@ -56,7 +56,13 @@ def main() -> int:
         stack.start()
         month, key = prepare(stack, arguments, Path(folder))
         report(stack, month)
-        asked = [compare(stack, month, key, question, arguments) for question in (*QUESTIONS, *FOLLOWED)]
+        asked = []
+        for question in (*QUESTIONS, *FOLLOWED):
+            asked.append(compare(stack, month, key, question, arguments))
+            print(
+                f"  {question.name}: {', '.join(f'{each * 1000:,.0f}' for each in asked[-1][1])} ms",
+                flush=True,
+            )
     return judge(asked, has_rows=not arguments.lake_only)
 
 
@@ -154,7 +160,9 @@ def compare(
     seconds: list[list[float]] = [[], [], []]
     found: list[Any] = [None, None, None]
     places = (0, 2) if arguments.lake_only else (0, 1, 2)
-    for number in range(arguments.rounds + 1):
+    # PostgreSQL takes up to a minute for those that are not judged.
+    rounds = arguments.rounds if question in JUDGED else 1
+    for number in range(rounds + 1):
         for place in places if number % 2 else places[::-1]:
             begin = time.perf_counter()
             found[place] = ways[place](number)

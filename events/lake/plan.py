@@ -25,6 +25,7 @@ GROUPS: Final = 200  # files written by one step
 SETTLED: Final = 100  # level of a shared segment of closed days that none of its rows will leave
 CLOSED_AFTER: Final = timedelta(hours=2)  # a UTC day is over by then, but for events that are late
 MONTH_AFTER: Final = timedelta(days=3)
+SETTLES: Final = timedelta(minutes=1)  # so long may enough rows for a file of their own lie without columns
 REST: Final = timedelta(hours=1)  # age of a shared segment whose rows of closed days move
 
 
@@ -48,7 +49,7 @@ def next_step(live: Iterable[Segment], now: datetime, *, without: Collection[int
     own = [segment for segment in candidates if segment.project_id is not None]
     closed = (now - CLOSED_AFTER).date() - timedelta(days=1)
     for kind, chosen in (
-        ("shared", _shared(shared)),
+        ("shared", _shared(shared, now - SETTLES)),
         ("close", _close(shared, closed, now - REST)),
         ("day", _day(own, closed)),
         ("month", _month(own, (now - MONTH_AFTER).date())),
@@ -58,10 +59,12 @@ def next_step(live: Iterable[Segment], now: datetime, *, without: Collection[int
     return None
 
 
-def _shared(shared: Sequence[Segment]) -> list[Segment]:
+def _shared(shared: Sequence[Segment], made_before: datetime) -> list[Segment]:
     fresh = [segment for segment in shared if segment.level == 0]
-    if sum(segment.rows for segment in fresh) >= FRESH_ROWS and (chosen := _fitting(fresh)):
-        return chosen
+    rows = sum(segment.rows for segment in fresh)
+    waited = any(segment.created_at < made_before for segment in fresh)
+    if rows >= FRESH_ROWS or (rows >= DAY_ROWS and waited):
+        return _fitting(fresh) or fresh[:1]
     # Of settled ones only neighbours in time: a question of one month is to open few.
     groups = _grouped(
         shared, lambda s: (_size(s), _first_of_month(s.first_day) if s.level >= SETTLED else None)
