@@ -180,11 +180,16 @@ def compare(
 def _over_http(
     web: http.client.HTTPConnection, project_id: int, key: str, question: Question, since: Any, until: Any, number: int
 ) -> Any:  # fmt: skip
-    period = {"from": since.isoformat(), "until": until.isoformat()}
-    # Always true of the period, and each time another question; what lies before the period is left out all the same.
-    before = (since - timedelta(microseconds=number)).isoformat()
-    where = {"field": "occurred_at", "op": ">=", "value": before}
-    body = json.dumps({"period": period, "time_zone": "UTC", "where": where, **question.asked})
+    # Each time another question, so that none is answered from what was kept: with more days in which nothing happened, or
+    # where that would show, with a condition that is always true.
+    asked: dict[str, Any] = {"time_zone": "UTC", **question.asked}
+    if question.kind == "trends":
+        until += timedelta(days=number)
+    else:
+        before = (since - timedelta(microseconds=number)).isoformat()
+        asked["where"] = {"field": "occurred_at", "op": ">=", "value": before}
+    asked["period"] = {"from": since.isoformat(), "until": until.isoformat()}
+    body = json.dumps(asked)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     web.request("POST", f"/api/projects/{project_id}/insights/{question.kind}/", body, headers)
     response = web.getresponse()
