@@ -111,7 +111,8 @@ def holds_unsealed(day: date) -> bool:
     """Whether a batch that is not sealed has rows in it. Plan: the few such batches, then the BRIN index of batch_id."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT EXISTS (SELECT FROM {name(day)} WHERE batch_id = ANY (ARRAY(SELECT id FROM events_batch WHERE seal IS NULL)))"
+            f"SELECT EXISTS (SELECT FROM {name(day)} WHERE batch_id ="
+            " ANY (ARRAY(SELECT id FROM events_batch WHERE seal IS NULL)))"
         )
         return bool(cursor.fetchone()[0])
 

@@ -29,6 +29,11 @@ def be_modest() -> None:
     """Last in line for the processor, first when memory runs out."""
     with contextlib.suppress(OSError):
         os.nice(NICE - os.nice(0))
+    if hasattr(
+        os, "SCHED_IDLE"
+    ):  # whoever else wakes takes the processor at once; beside nice alone it waits for its turn
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -21,6 +21,7 @@ from events.lake.merge import Merged, StepFailed, is_due, merge
 from events.lake.seal import seal
 from events.lake.snapshot import lag
 from events.lake.sweep import sweep
+from events.models import Segment
 from eventsite import metrics
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ LOOK_SECONDS: Final = 5.0  # between looks at what is due to be merged
 SWEEP_SECONDS: Final = 60.0
 LEFT_ALONE_SECONDS: Final = 900.0  # segments whose step failed
 LATE: Final = timedelta(seconds=60)
+# While so much comes at a time, merging waits, up to so many shared files: the time is the store's.
+BUSY_ROWS: Final = 20_000
+PUT_OFF_FILES: Final = 40
 ALARM: Final = "lake"
 LATE_ALARM: Final = "lake_lag"
 
@@ -72,9 +76,10 @@ class Worker:
         with ThreadPoolExecutor(1) as pool:
             merging: Future[Merged | None] | None = None
             while True:
-                done["sealed"] += self._seal(client, until)
+                rows = self._seal(client, until)
+                done["sealed"] += rows
                 self.dirty.write_if_due()
-                if merging is None and time.monotonic() < until and self._is_due():
+                if merging is None and time.monotonic() < until and not _is_busy(rows) and self._is_due():
                     merging = pool.submit(_merge, frozenset(self.failed))
                 if merging is None:
                     break
@@ -135,6 +140,12 @@ def note_progress(client: redis.Redis) -> None:
     """For `/livez/lake`: the worker is at work, whether or not there was anything to do."""
     with contextlib.suppress(redis.RedisError):
         client.set(buffer.LAKE_PROGRESS, client.time()[0])
+
+
+def _is_busy(rows: int) -> bool:
+    """Whether merging can wait: `rows` were sealed just now."""
+    shared = Segment.objects.filter(retired_at=None, project=None)
+    return rows >= BUSY_ROWS and shared.count() < PUT_OFF_FILES
 
 
 def _lateness() -> str:

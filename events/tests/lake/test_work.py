@@ -40,6 +40,21 @@ def test_one_run_seals_merges_and_writes_the_manifest(project_id: int, valkey: r
     assert buffer.alarms(valkey) == {}
 
 
+def test_while_much_comes_merging_waits_but_not_for_ever(
+    project_id: int, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "BUSY_ROWS", 1)
+    monkeypatch.setattr(work, "PUT_OFF_FILES", plan.FAN_IN + 1)
+    worker = Worker()
+    merged = []
+    for _ in range(plan.FAN_IN + 1):
+        put([{"project_id": project_id}])
+        worker.look_at = 0.0
+        merged.append(worker.run(valkey)["merged"])
+    assert merged == [*[0] * plan.FAN_IN, 1]
+    assert in_lake() == in_table()
+
+
 def test_a_disk_that_cannot_be_written_alarms_and_heals(
     project_id: int, valkey: redis.Redis, settings: Any
 ) -> None:
