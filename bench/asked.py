@@ -65,11 +65,7 @@ def _columns(series: dict[str, list[Any]], *names: str) -> list[tuple[Any, ...]]
 
 
 def _timed(answer: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Without the empty buckets behind the last event."""
-    rows = [(place, *row) for place, row in enumerate(_values(answer))]
-    while rows and not any(rows[-1][1:]):
-        rows.pop()
-    return rows
+    return [(place, *row) for place, row in enumerate(_values(answer))]
 
 
 DAILY_COUNT: Final = Question(
