@@ -180,8 +180,12 @@ def compare(
 def _over_http(
     web: http.client.HTTPConnection, project_id: int, key: str, question: Question, since: Any, until: Any, number: int
 ) -> Any:  # fmt: skip
-    # Each time another question, so that none is answered from what was kept: without the events of a name that nobody has.
-    where = {"field": "name", "op": "!=", "value": f"nobody {number}"}
+    # Each time another question, so that none is answered from what was kept: without the events of a name that nobody has;
+    # or, where events before the period count, without those of some microseconds before it.
+    where: dict[str, Any] = {"field": "name", "op": "!=", "value": f"nobody {number}"}
+    if question.kind != "trends":
+        before = (since - timedelta(microseconds=number)).isoformat()
+        where = {"field": "occurred_at", "op": ">=", "value": before}
     asked: dict[str, Any] = {"time_zone": "UTC", "where": where, **question.asked}
     asked["period"] = {"from": since.isoformat(), "until": until.isoformat()}
     body = json.dumps(asked)
