@@ -1,5 +1,6 @@
 """The ledger over HTTP: what became of a project's events, for those whom it concerns."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,13 @@ from projects.models import Project
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tables")]
 
-NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+@pytest.fixture
+def hour() -> datetime:
+    """Return the hour it is; one that lasts for as long as a test does."""
+    while (now := datetime.now(UTC)).minute == 59 and now.second >= 45:
+        time.sleep(0.5)
+    return now.replace(minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture
@@ -50,12 +57,12 @@ def key(shop: Project, valkey: redis.Redis) -> Callable[..., str]:
 
 
 def test_it_tells_what_became_of_every_event(
-    shop: Project, key: Callable[..., str], valkey: redis.Redis
+    shop: Project, key: Callable[..., str], valkey: redis.Redis, hour: datetime
 ) -> None:
     queue(valkey, [{"name": "a", "id": "1"}, {"name": "a", "id": "1"}], project_id=shop.pk)
     drain(valkey, 0)
     queue(valkey, [{"name": "b"}], project_id=shop.pk)
-    buffer.count_rejected(valkey, {(shop.pk, buffer.hour_of(int(NOW.timestamp() * 1000)), "blank"): 2})
+    buffer.count_rejected(valkey, {(shop.pk, buffer.hour_of(int(hour.timestamp() * 1000)), "blank"): 2})
     tick(valkey)
     body = by_key(key("read")).get(address(shop)).json()
     counts = {
@@ -68,11 +75,11 @@ def test_it_tells_what_became_of_every_event(
         "queued": 1,
     }
     counts |= {"unaccounted": 0, "difference": 0, "rejected": {"blank": 2}, "warned": {}}
-    assert body.pop("as_of") >= f"{NOW:%Y-%m-%dT%H}"
+    assert body.pop("as_of") >= f"{hour:%Y-%m-%dT%H}"
     assert body == {
         "balanced": True,
         "totals": counts,
-        "hours": [{"hour": f"{NOW:%Y-%m-%dT%H:00:00Z}", **counts}],
+        "hours": [{"hour": f"{hour:%Y-%m-%dT%H:00:00Z}", **counts}],
     }
 
 
@@ -84,23 +91,25 @@ def test_what_was_accepted_this_second_is_in_it(
     assert (body["balanced"], body["totals"]["accepted"], body["totals"]["queued"]) == (True, 3, 3)
 
 
-def test_an_hour_that_does_not_balance_is_told(shop: Project, login: Callable[..., APIClient]) -> None:
-    Ledger.objects.create(project=shop, hour=NOW, accepted=5, stored=3, dead=1, rejected={})
+def test_an_hour_that_does_not_balance_is_told(
+    shop: Project, login: Callable[..., APIClient], hour: datetime
+) -> None:
+    Ledger.objects.create(project=shop, hour=hour, accepted=5, stored=3, dead=1, rejected={})
     Ledger.objects.create(
-        project=shop, hour=NOW - timedelta(hours=1), accepted=4, discarded=4, rejected={"blank": 1}
+        project=shop, hour=hour - timedelta(hours=1), accepted=4, discarded=4, rejected={"blank": 1}
     )
     body = login(shop.memberships.get(role="owner").user).get(address(shop)).json()
     assert (body["balanced"], body["totals"]["difference"], body["totals"]["accepted"]) == (False, 1, 9)
-    assert [hour["difference"] for hour in body["hours"]] == [1, 0]
+    assert [told["difference"] for told in body["hours"]] == [1, 0]
     assert body["totals"]["rejected"] == {"blank": 1}
 
 
 @pytest.mark.parametrize(("query", "hours"), [("", 1), ("?hours=1", 1), ("?hours=25", 2), ("?hours=720", 2)])
 def test_it_goes_back_as_far_as_asked(
-    shop: Project, login: Callable[..., APIClient], query: str, hours: int
+    shop: Project, login: Callable[..., APIClient], hour: datetime, query: str, hours: int
 ) -> None:
     for back in (0, 24, 720):
-        Ledger.objects.create(project=shop, hour=NOW - timedelta(hours=back), rejected={})
+        Ledger.objects.create(project=shop, hour=hour - timedelta(hours=back), rejected={})
     owner = shop.memberships.get(role="owner").user
     assert len(login(owner).get(address(shop, query)).json()["hours"]) == hours
 
@@ -164,10 +173,10 @@ def test_a_deleted_project_has_no_ledger(shop: Project, login: Callable[..., API
 
 
 def test_the_answer_costs_as_many_queries_however_long_it_is(
-    shop: Project, key: Callable[..., str], django_assert_num_queries: Any
+    shop: Project, key: Callable[..., str], hour: datetime, django_assert_num_queries: Any
 ) -> None:
     for back in range(20):
-        Ledger.objects.create(project=shop, hour=NOW - timedelta(hours=back), rejected={})
+        Ledger.objects.create(project=shop, hour=hour - timedelta(hours=back), rejected={})
     client = by_key(key("read"))
     with django_assert_num_queries(1):
         assert len(client.get(address(shop)).json()["hours"]) == 20
