@@ -16,8 +16,6 @@ from projects.models import Project
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tables")]
 
-TODAY = datetime.now(UTC).date()
-
 
 @pytest.fixture
 def project(make_project: Callable[..., Any], seal_all: Callable[[], int]) -> Project:
@@ -46,13 +44,14 @@ def test_status_tells_lag_files_and_each_projects_rows(
 
 
 def test_verify_ends_in_an_error_until_rebuild_has_mended(project: Project) -> None:
-    assert "The lake equals the table." in lake("verify", "--project", project.pk, "--day", TODAY)
+    today = datetime.now(UTC).date()
+    assert "The lake equals the table." in lake("verify", "--project", project.pk, "--day", today)
     Event.objects.filter(user_id="bob").update(name="other")
     with pytest.raises(CommandError, match="1 days and 0 files"):
         lake("verify")
     told = lake("rebuild")
     assert (
-        f"day      project {project.pk}, {TODAY}: 2 rows in the table, 2 in the lake with other contents"
+        f"day      project {project.pk}, {today}: 2 rows in the table, 2 in the lake with other contents"
         in told
     )
     assert "2 rows of 1 days were written anew" in told

@@ -20,9 +20,17 @@ from tasks.maintenance import drop_old_rows
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tables")]
 
-TODAY = datetime.now(UTC).date()
-OLD = TODAY - timedelta(days=31)
-AT_BOUND = TODAY - timedelta(days=30)
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def old() -> date:
+    return today() - timedelta(days=31)
+
+
+def at_bound() -> date:
+    return today() - timedelta(days=30)
 
 
 @pytest.fixture
@@ -33,11 +41,11 @@ def project(make_project: Callable[..., Any]) -> Project:
 @pytest.fixture(autouse=True)
 def old_days(tables: None) -> Any:
     """Two days that had their partitions, one older than rows are kept."""
-    partitions.ensure(OLD + timedelta(days=1))
+    partitions.ensure(old() + timedelta(days=1))
     yield
     with connection.cursor() as cursor:
         for day in partitions.days():
-            if day < TODAY - timedelta(days=1):
+            if day < today() - timedelta(days=1):
                 cursor.execute(f"DROP TABLE {partitions.name(day)}")
 
 
@@ -49,44 +57,44 @@ def put_on(day: date, project: Project, rows: int = 3) -> Batch:
 def test_a_day_that_the_lake_has_whole_is_dropped_and_no_younger_one(
     project: Project, seal_all: Callable[[], int]
 ) -> None:
-    for day in (OLD, AT_BOUND, TODAY):
+    for day in (old(), at_bound(), today()):
         put_on(day, project)
     seal_all()
     before = in_lake()
     dropped = drop_old()
-    assert (dropped.days[-1], dropped.kept) == (OLD, {})
-    assert min(partitions.days()) == AT_BOUND
+    assert (dropped.days[-1], dropped.kept) == (old(), {})
+    assert min(partitions.days()) == at_bound()
     assert Event.objects.count() == 6
     assert verify().is_equal
     assert in_lake() == before
     assert drop_old().days == []
-    put_on(OLD, project)  # late, by a queue that stood still: into the default partition, and home
+    put_on(old(), project)  # late, by a queue that stood still: into the default partition, and home
     assert partitions.ensure().in_default == 3
     assert drop_old().days == []
     seal_all()
-    assert drop_old().days == [OLD]
+    assert drop_old().days == [old()]
 
 
 def test_a_day_with_rows_of_an_unsealed_batch_stays(project: Project, seal_all: Callable[[], int]) -> None:
-    put_on(OLD, project)
+    put_on(old(), project)
     seal_all()
-    put_on(OLD, project, rows=1)
+    put_on(old(), project, rows=1)
     dropped = drop_old()
-    assert OLD in dropped.kept
+    assert old() in dropped.kept
     assert Event.objects.count() == 4
     Batch.objects.update(seal=1)  # it says so, and the lake has them not
-    assert "lacks 1 of its rows" in drop_old().kept[OLD]
+    assert "lacks 1 of its rows" in drop_old().kept[old()]
     assert Event.objects.count() == 4
     Batch.objects.filter(stored=1).update(seal=None)
     seal_all()
-    assert OLD in drop_old().days
+    assert old() in drop_old().days
 
 
 def test_a_day_stays_while_a_file_of_the_lake_is_gone(project: Project, seal_all: Callable[[], int]) -> None:
-    put_on(OLD, project)
+    put_on(old(), project)
     seal_all()
     (lake_dir() / Segment.objects.get().path).unlink()
-    assert "cannot be read" in drop_old().kept[OLD]
+    assert "cannot be read" in drop_old().kept[old()]
     assert Event.objects.count() == 3
 
 
@@ -95,23 +103,23 @@ def test_a_transaction_that_is_writing_into_the_day_keeps_it(
 ) -> None:
     """What it stores is not sealed, and not to be seen yet: its lock on the table is."""
     monkeypatch.setattr(partitions, "DROP_LOCK_SECONDS", 0.1)
-    put_on(OLD, project)
+    put_on(old(), project)
     seal_all()
     other = connections.create_connection("default")
     try:
         other.set_autocommit(False)
         with other.cursor() as cursor:
             cursor.execute("INSERT INTO events_event SELECT * FROM events_event WHERE false")
-            cursor.execute(f"LOCK TABLE {partitions.name(OLD)} IN ROW EXCLUSIVE MODE")
-        assert drop_old().kept[OLD] == BUSY
+            cursor.execute(f"LOCK TABLE {partitions.name(old())} IN ROW EXCLUSIVE MODE")
+        assert drop_old().kept[old()] == BUSY
         other.rollback()
     finally:
         other.close()
-    assert OLD in drop_old().days
+    assert old() in drop_old().days
 
 
 def test_the_default_partition_stays_whatever_it_holds(project: Project, seal_all: Callable[[], int]) -> None:
-    put_on(OLD - timedelta(days=300), project)
+    put_on(old() - timedelta(days=300), project)
     seal_all()
     drop_old()
     assert partitions.DEFAULT in partitions.leaves()
@@ -121,9 +129,9 @@ def test_the_default_partition_stays_whatever_it_holds(project: Project, seal_al
 def test_the_lakes_days_are_kept_unless_it_is_told_otherwise(
     project: Project, seal_all: Callable[[], int], merge_all: Callable[..., list[str]], settings: Any
 ) -> None:
-    far = TODAY - timedelta(days=100)
+    far = today() - timedelta(days=100)
     put_on(far, project)
-    put_on(TODAY, project)
+    put_on(today(), project)
     seal_all()
     merge_all()
     assert drop_old().segments == 0
@@ -146,10 +154,10 @@ def test_the_lakes_days_are_kept_unless_it_is_told_otherwise(
 
 
 def test_sealed_batches_go_a_day_after_their_rows(project: Project, seal_all: Callable[[], int]) -> None:
-    old, bound, unsealed = (put_on(TODAY, project, rows=1) for _ in range(3))
+    older, bound, unsealed = (put_on(today(), project, rows=1) for _ in range(3))
     seal_all()
-    for batch, days in ((old, 32), (bound, 31), (unsealed, 90)):
-        stored = datetime.combine(TODAY - timedelta(days=days), time(1), UTC)
+    for batch, days in ((older, 32), (bound, 31), (unsealed, 90)):
+        stored = datetime.combine(today() - timedelta(days=days), time(1), UTC)
         Batch.objects.filter(pk=batch.pk).update(stored_at=stored)
     Batch.objects.filter(pk=unsealed.pk).update(seal=None)
     assert drop_old().batches == 1
@@ -159,12 +167,12 @@ def test_sealed_batches_go_a_day_after_their_rows(project: Project, seal_all: Ca
 def test_the_task_drops_and_warns_of_what_it_cannot(
     project: Project, seal_all: Callable[[], int], valkey: redis.Redis
 ) -> None:
-    put_on(OLD, project)
+    put_on(old(), project)
     told = drop_old_rows()
-    assert str(OLD) in str(told["kept"])
+    assert str(old()) in str(told["kept"])
     assert "not in the lake" in str(alarms()["retention"])
     seal_all()
-    assert str(OLD) in str(drop_old_rows()["days"])
+    assert str(old()) in str(drop_old_rows()["days"])
     assert "retention" not in alarms()
 
 
