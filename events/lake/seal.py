@@ -24,7 +24,7 @@ from events.persons import PERSON_HASH_SQL
 log = logging.getLogger(__name__)
 Learn = Callable[[duckdb.DuckDBPyConnection, Path], None]
 
-MAX_ROWS: Final = 50_000  # peak memory grows with both
+MAX_ROWS: Final = 100_000  # peak memory grows with both
 MAX_BYTES: Final = 16 << 20
 MAX_BATCHES: Final = 5_000
 SECONDS: Final = 60
@@ -159,10 +159,12 @@ def copy_rows(
             cursor.cursor.copy_expert(copy, spool, size=1 << 16)
         reached("spooled")
         try:
-            return _to_parquet(path, spool.longest, duck.MEMORY, learned)
+            with duck.kept() as reader:
+                return _to_parquet(reader, path, spool.longest, learned)
         except duckdb.OutOfMemoryException:
             log.warning("rows of up to %s bytes are sealed with more memory", spool.longest)
-            return _to_parquet(path, spool.longest, ROOMY_MEMORY, learned)
+            with duck.connect(memory=ROOMY_MEMORY) as reader:
+                return _to_parquet(reader, path, spool.longest, learned)
 
 
 @contextmanager
@@ -175,7 +177,9 @@ def _spool_file() -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _to_parquet(path: Path, longest: int, memory: str, learned: Learn | None) -> Draft | None:
+def _to_parquet(
+    reader: duckdb.DuckDBPyConnection, path: Path, longest: int, learned: Learn | None
+) -> Draft | None:
     columns = {name: name for name in COLUMNS} | {
         "person_h": f"{PERSON_HASH_SQL} AS person_h",
         "raw": "unhex(raw) AS raw",
@@ -188,7 +192,7 @@ def _to_parquet(path: Path, longest: int, memory: str, learned: Learn | None) ->
         kinds=", ".join(f"'{name}': '{kind}'" for name, kind in COPIED.items()),
         order=SORTED_BY,
     )
-    with duck.connect(memory=memory) as reader, duck.at_most(reader, SECONDS):
+    with duck.at_most(reader, SECONDS):
         draft = write(reader, read, [str(path)], path=fresh_path(new_token()), project_id=None, level=0)
         if draft and learned:
             learned(reader, lake_dir() / draft.path)
