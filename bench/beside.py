@@ -28,13 +28,23 @@ BATCHES: Final = Step("100 events, 50 connections", 50, events=100)
 SINGLE: Final = Step("one event, 200 connections", 200)
 ASKERS: Final = 2
 CATCH_UP_SECONDS: Final = 180.0
+MERGE_SECONDS: Final = 10  # the worker looks every five for what is due
 HEAVY: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("trends", {"interval": None, "breakdown": {"field": "name"}, "measure": {"kind": "persons"}}),
     ("trends", {"interval": "minute", "measure": {"kind": "p95", "property": "ms"}, "period": {"last": "10h"}}),
     ("trends", {"interval": None, "breakdown": {"property": "path", "limit": 50}, "measure": {"kind": "count"}}),
     ("sessions", {"interval": None}),
 )  # fmt: skip
-HEAD: Final = ("beside", "requests/s", "stored/s", "p50 ms", "p99 ms", "non-2xx", "behind after, s")
+HEAD: Final = (
+    "beside",
+    "requests/s",
+    "stored/s",
+    "p50 ms",
+    "p99 ms",
+    "non-2xx",
+    "merged rows",
+    "behind after, s",
+)
 
 
 def main() -> int:
@@ -66,9 +76,11 @@ def turns(
     rows, found = [], {name: list[Figures]() for name in ways}
     for _ in range(arguments.rounds):
         for name, beside in ways.items():
+            before = merged(stack)
             with beside(stack):
                 figures = measure(stack, step, seconds=arguments.seconds)
             found[name].append(figures)
+            merged_rows = merged(stack) - before
             answered = figures.answered
             rows.append(
                 [
@@ -78,6 +90,7 @@ def turns(
                     f"{answered.p50_ms:.1f}",
                     f"{answered.p99_ms:.1f}",
                     str(answered.non_2xx),
+                    f"{merged_rows:,}",
                     f"{caught_up(stack):.1f}",
                 ]
             )
@@ -96,9 +109,19 @@ def turns(
 
 
 def caught_up(stack: Stack) -> float:
-    """Waits until nothing is unsealed; returns how many seconds that took."""
+    """Waits until nothing is unsealed, returns how many seconds that took; and then until no merge is at work, which
+    would be one of the turn before.
+    """  # fmt: skip
     unsealed = "SELECT count(*) FROM events_batch WHERE seal IS NULL"
-    return wait(lambda: stack.ask(unsealed)[0][0] == 0, CATCH_UP_SECONDS, "the lake has every event")
+    took = wait(lambda: stack.ask(unsealed)[0][0] == 0, CATCH_UP_SECONDS, "the lake has every event")
+    latest = "SELECT coalesce(max(created_at) < now() - %s * interval '1 second', true) FROM events_segment"
+    wait(lambda: stack.ask(latest, MERGE_SECONDS)[0][0], CATCH_UP_SECONDS, "nothing is being merged")
+    return took
+
+
+def merged(stack: Stack) -> int:
+    """Rows of all merges so far."""
+    return int(stack.ask("SELECT coalesce(sum(rows), 0) FROM events_segment WHERE level > 0")[0][0])
 
 
 @contextmanager

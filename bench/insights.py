@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import duckdb
 import psycopg2
 
+from bench import catalogue
 from bench.asked import JUDGED, QUESTIONS, Question
 from bench.asked_persons import FOLLOWED
 from bench.month import Month, load, load_lake
@@ -63,7 +64,9 @@ def main() -> int:
                 f"  {question.name}: {', '.join(f'{each * 1000:,.0f}' for each in asked[-1][1])} ms",
                 flush=True,
             )
-    return judge(asked, has_rows=not arguments.lake_only)
+        web = http.client.HTTPConnection(urlsplit(stack.credentials["url"]).netloc, timeout=120)
+        is_quick = catalogue.measure(web, month.project_id, key)
+    return judge(asked, has_rows=not arguments.lake_only) or int(not is_quick)
 
 
 def prepare(stack: Stack, arguments: argparse.Namespace, folder: Path) -> tuple[Month, str]:
@@ -88,6 +91,7 @@ def prepare(stack: Stack, arguments: argparse.Namespace, folder: Path) -> tuple[
     print(f"loading {arguments.events:,} events ...", flush=True)
     if arguments.lake_only:
         month = load_lake(project_id=created.project.pk, events=arguments.events, folder=folder)
+        catalogue.learn_month(month.project_id)
         print(f"written in {month.seconds:.0f} s", flush=True)
         return month, read.secret
     month = load(
@@ -107,7 +111,7 @@ def prepare(stack: Stack, arguments: argparse.Namespace, folder: Path) -> tuple[
     return month, read.secret
 
 
-def settle(stack: Stack) -> float:
+def settle(stack: Stack, *, quiet_seconds: float = QUIET_SECONDS) -> float:
     """Waits until nothing is unsealed and no segment has changed for a while; returns the seconds until that began."""
     begin = time.monotonic()
     seen: list[Any] = []
@@ -119,7 +123,7 @@ def settle(stack: Stack) -> float:
         )
         if not seen or seen[0] != now:
             seen[:] = [now, time.monotonic()]
-        return bool(now[0][0] == 0 and time.monotonic() - seen[1] > QUIET_SECONDS)
+        return bool(now[0][0] == 0 and time.monotonic() - seen[1] > quiet_seconds)
 
     wait(unchanged, SETTLE_SECONDS, "the lake has every event")
     return float(seen[1] - begin)

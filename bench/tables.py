@@ -5,4 +5,8 @@ from collections.abc import Iterable, Sequence
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = [list(head), ["---", *["---:"] * (len(head) - 1)], *map(list, rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in body)
+    return "\n".join(map(row, body))
+
+
+def row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -14,6 +14,9 @@ class AttemptSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     sqlstate = serializers.CharField(help_text="Empty where it was not the database.")
     error = serializers.CharField()
+    plan_version = serializers.IntegerField(
+        required=False, help_text="Of the tracking plan that it did not follow; only there."
+    )
 
 
 class FailureSerializer(serializers.ModelSerializer[DeadLetter]):

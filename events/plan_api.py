@@ -148,11 +148,14 @@ class PlanVersionsView(ReadView):
 class PlanDraftView(ReadView):
     @extend_schema(
         operation_id="plan_draft",
-        summary="A schema that the latest events of a name follow",
-        description="From the last 1,000 in the database. Nothing is changed: look it over and put it.",
+        summary="A schema that the events of a name follow",
+        description="Made of what the catalogue knows; of the last 1,000 events in the database while it does not know the name"
+        " yet. Nothing is changed: look it over and put it.",
         parameters=[PROJECT_ID, NAME],
         request=None,
-        examples=[shapes.answers("Draft", {"schema": shapes.SCHEMA, "events": 1000})],
+        examples=[
+            shapes.answers("Draft", {"schema": shapes.SCHEMA, "events": 1000, "drawn_from": "catalogue"})
+        ],
         responses={200: shapes.DraftSerializer, **FAILURES},
     )
     def post(self, request: Request, project_id: str, name: str) -> Response:

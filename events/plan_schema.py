@@ -65,7 +65,11 @@ class ChangePlanSerializer(StrictFields):
 
 class DraftSerializer(serializers.Serializer[Any]):
     schema = SchemaField()
-    events = serializers.IntegerField(help_text="So many were looked at.")
+    events = serializers.IntegerField(help_text="So many were looked at; of the catalogue: sampled.")
+    drawn_from = serializers.ChoiceField(
+        choices=["catalogue", "events"],
+        help_text="`events`, the latest: of a name that has just begun.",
+    )
 
 
 class ExampleSerializer(serializers.Serializer[Any]):
@@ -115,7 +119,7 @@ VIOLATION: Final[dict[str, Any]] = {
             "at": "2026-01-05T09:20:11Z",
             "event_id": "0190a7c8-1234-7abc-8def-0123456789ab",
             "field": "properties.amount",
-            "detail": 'It is not of type "number".',
+            "detail": '`amount` is not of type "number".',
             "value": '"19.90"',
             "mode": "warn",
             "version": 2,

@@ -240,10 +240,11 @@ class _Work:
         letters = []
         for row, found in held.off_plan:
             violation, check = found.violation, found.check
-            place = "" if violation.field == violation.group else f"{violation.field}: "
-            detail = f"{place}{violation.detail} Tracking plan of {check.name!r}, version {check.version}."
+            detail = f"{violation.detail} Tracking plan of {check.name!r}, version {check.version}."
             meaning = retry.BadData("", detail, violation.group)
-            letters.append(self._letter(row, Code.PLAN_VIOLATION, detail, meaning))
+            letter = self._letter(row, Code.PLAN_VIOLATION, detail, meaning)
+            letter.failures[-1]["plan_version"] = check.version
+            letters.append(letter)
             self.result.off_plan.append(found)
         DeadLetter.objects.bulk_create(letters, batch_size=500)
         return held.kept

@@ -152,7 +152,8 @@ def flower(options: Options, found: Places, password: str, redis_url: str) -> Ch
     return Child("flower", command, logs=found.logs, ready=ready, stop_seconds=3.0)
 
 
-CELERY = ("-m", "celery", "-A", "eventsite.celery:app")
+# Checks were run before the migrations; they load every address, and 30 MB with them.
+CELERY = ("-m", "celery", "--skip-checks", "-A", "eventsite.celery:app")
 
 
 def _worker(name: str, found: Places, *arguments: str) -> Child:

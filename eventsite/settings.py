@@ -142,7 +142,7 @@ INSTALLED_APPS = [
     "eventsite",
     "projects",
     "events",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from eventsite import views
 from eventsite.api import unknown_route
+from projects import schema  # noqa: F401  registers how the API docs name the ways to log in
 
 # Swagger UI writes style attributes and keeps its icons in data: URLs. Its scripts are files of ours, none
 # inline.
@@ -14,6 +15,7 @@ docs = csp_update({"style-src": ["'unsafe-inline'"], "img-src": ["data:"]})(
     SpectacularSwaggerSplitView.as_view(url_name="api-schema")
 )
 
+admin.autodiscover()  # here: workers have no addresses, and no use for its 20 MB
 admin.site.login = views.admin_login  # type: ignore[method-assign]
 admin.site.site_title = admin.site.site_header = "Eventsite"
 

@@ -15,7 +15,6 @@ from events.catalogue.observe import Seen, counted, look
 from events.catalogue.places import EPOCH
 from events.catalogue_models import CatalogueName, CatalogueProject, CatalogueProperty
 from eventsite import metrics
-from projects.access import alive
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +50,14 @@ def forget_values(project_id: int) -> None:
 
 
 def _learn(reader: duckdb.DuckDBPyConnection, file: Path, now: datetime) -> None:
-    everybody = counted(reader, file)
-    living = set(alive().filter(pk__in={key[0] for key in everybody}).values_list("pk", flat=True))
-    seen = {key: name for key, name in everybody.items() if key[0] in living}
+    seen = counted(reader, file)
+    names = places.known(seen)
+    projects = places.projects(seen, names)
+    seen = {key: name for key, name in seen.items() if key in names or key[0] in projects}
     if not seen:
         return
-    projects = places.projects(seen)
     before = {row.pk: row.more_events for row in projects.values() if not row._state.adding}
-    names = places.names(seen, projects, now)
+    names = places.names(seen, names, projects, now)
     look(reader, file, _turn(seen, names, now))
     properties = places.properties(seen, names, now)
     changed = [row for row in projects.values() if before.get(row.pk) != row.more_events]
@@ -87,6 +86,8 @@ def _turn(seen: Seen, names: places.Names, now: datetime) -> Seen:
 
 def _upsert(model: Any, rows: Collection[models.Model], *, by: list[str]) -> None:
     """One statement for those that are new, one for the others. Plan: the unique index of `by`."""
+    if not rows:
+        return
     fields = [field.name for field in model._meta.concrete_fields if not field.primary_key]
     changed = [name for name in fields if name not in (*by, *_NEVER)]
     model.objects.bulk_create(rows, update_conflicts=True, unique_fields=by, update_fields=changed)

@@ -10,6 +10,7 @@ from django.db.models import Count
 from events.catalogue import sketch
 from events.catalogue.observe import Seen, SeenName, SeenProperty
 from events.catalogue_models import CatalogueName, CatalogueProject, CatalogueProperty
+from projects.access import alive
 
 MAX_NAMES: Final = 500  # of a project
 MAX_PROPERTIES: Final = 200  # of a name
@@ -22,22 +23,34 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Names = dict[tuple[int, str], CatalogueName]
 
 
-def projects(seen: Seen) -> dict[int, CatalogueProject]:
-    found = CatalogueProject.objects.in_bulk({project_id for project_id, _ in seen})
+def known(seen: Seen) -> Names:
+    """Returns those that have a place, of projects that are not deleted: mostly all. Plan: cataloguename_once."""
+    rows = CatalogueName.objects.filter(project__in=alive().filter(pk__in={key[0] for key in seen}))
+    if len(seen) <= MAX_NAMES:
+        rows = rows.filter(name__in={name for _, name in seen})
+    return {key: row for row in rows if (key := (row.project_id, row.name)) in seen}
+
+
+def projects(seen: Seen, of_names: Names) -> dict[int, CatalogueProject]:
+    """Returns the projects of names that are new, but deleted ones. No query where none is."""
+    new = {project_id for project_id, _ in seen.keys() - of_names.keys()}
+    if not new:
+        return {}
+    living = set(alive().filter(pk__in=new).values_list("pk", flat=True))
+    found = CatalogueProject.objects.in_bulk(living)
     for (project_id, _), name in seen.items():
+        if project_id not in living:
+            continue
         began_at = _time(name.received.first)
-        new = CatalogueProject(project_id=project_id, began_at=began_at, more_events=0)
-        row = found.setdefault(project_id, new)
+        row = CatalogueProject(project_id=project_id, began_at=began_at, more_events=0)
+        row = found.setdefault(project_id, row)
         row.began_at = min(row.began_at, began_at)
     return found
 
 
-def names(seen: Seen, of_projects: dict[int, CatalogueProject], now: datetime) -> Names:
-    """Returns the names that have a place; the others are added to their project's `more`."""
-    rows = CatalogueName.objects.filter(project_id__in=of_projects)
-    if len(seen) <= MAX_NAMES:
-        rows = rows.filter(name__in={name for _, name in seen})
-    found = {key: row for row in rows if (key := (row.project_id, row.name)) in seen}
+def names(seen: Seen, found: Names, of_projects: dict[int, CatalogueProject], now: datetime) -> Names:
+    """Takes those that have a place, returns them with new ones; the others are added to their project's `more`."""
+    found = dict(found)
     for project_id, new in _new_names(seen, found).items():
         free = MAX_NAMES - CatalogueName.objects.filter(project_id=project_id).count()
         if len(new) > free:
@@ -60,6 +73,8 @@ def names(seen: Seen, of_projects: dict[int, CatalogueProject], now: datetime) -
 def properties(seen: Seen, of_names: Names, now: datetime) -> list[CatalogueProperty]:
     """The same of properties: what finds no place is added to its name's `more`."""
     of_names = {key: row for key, row in of_names.items() if seen[key].sampled}
+    if not of_names:
+        return []
     stored = {row.pk: row for row in of_names.values() if row.pk}
     keys = {key for name in of_names for key in seen[name].properties}
     known: dict[int, dict[str, CatalogueProperty]] = defaultdict(dict)

@@ -1,20 +1,17 @@
-"""The best attempt of each person at a funnel, as SQL: when each step was reached, in the three senses of order.
+"""The best attempt of each person at a funnel, as SQL: when each step was reached, in order. In any order: any_order.py.
 
-Each function returns CTEs, the last of which is `best`: the person's digest `p` and `t1` to `tn`, in epoch µs, NULL from the
-first step on that was not reached. docs/insights.md defines what the best attempt is; tests compare with every attempt tried.
+`ordered` and `strict` return CTEs, the last of which is `best`: the person's digest `p` and `t1` to `tn`, in epoch µs, NULL from
+the first step on that was not reached. docs/insights.md says what the best attempt is; tests compare with every attempt tried.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Final
 
-from events.insights.kind import Ask
 from events.insights.scan import Scan
 
 # One integer orders attempts by depth, then by time: a time in µs is below it until the year 2255.
-_ABOVE_TIMES: Final = 1 << 53
-_NEVER: Final = 1 << 60
+ABOVE_TIMES: Final = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ def ordered(reading: Reading) -> list[str]:
             f" ASOF JOIN s{step - 1} s ON e.p = s.p AND e.t > s.t WHERE e.t - s.st <= {reading.window_us} GROUP BY 1, 2)"
         )
     ranked = " UNION ALL ".join(
-        f"SELECT p, st, {(number - step) * _ABOVE_TIMES} + t AS place FROM s{step}"
+        f"SELECT p, st, {(number - step) * ABOVE_TIMES} + t AS place FROM s{step}"
         for step in range(1, number + 1)
     )
     ctes.append(f"chosen AS (SELECT p, arg_min(st, place) AS t1 FROM ({ranked}) GROUP BY 1)")
@@ -79,46 +76,13 @@ def strict(reading: Reading) -> list[str]:
         for step in range(2, number + 1)
     )
     return [
-        f"seen AS (SELECT person_h AS p, epoch_us(occurred_at) AS t, {_mask(reading.steps)} AS mask {reading.events})",
+        f"seen AS (SELECT person_h AS p, epoch_us(occurred_at) AS t, {mask_of(reading.steps)} AS mask {reading.events})",
         "numbered AS (SELECT *, dense_rank() OVER (PARTITION BY p ORDER BY t) AS r FROM seen)",
         "event AS (SELECT p, t, r, bit_or(mask) AS mask FROM numbered WHERE mask <> 0 GROUP BY 1, 2, 3)",
         f"followed AS (SELECT p, t AS t1, mask & 1 = 1 AS begins{ahead} FROM event"
         " WINDOW ahead AS (PARTITION BY p ORDER BY t))",
         f"attempt AS (SELECT p, t1{reached} FROM followed WHERE begins AND t1 < {reading.until_us})",
-        *_best_of_attempts(reading, f"{_missing(number)} * {_ABOVE_TIMES} + t1"),
-    ]
-
-
-def any_order(ask: Ask, reading: Reading) -> list[str]:
-    """Each of the steps by an event of its own, in whatever order. How many are met by then is the size of the largest matching
-    of steps and events: by Hall's theorem at least j of c steps are met once every set S of them has been met by |S| - (c - j)
-    events. So the j-th is met when the last of the sets gets its event of that number. Plan: one window for all of them;
-    steps that no event meets both of are counted apart, and are mostly all there are.
-    """
-    number = len(reading.steps)
-    classes = list(dict.fromkeys(reading.steps))
-    weights = [reading.steps.count(one) for one in classes]
-    event = f"SELECT person_h AS p, epoch_us(occurred_at) AS t, {_mask(classes)} AS mask {reading.events}"
-    masks = [
-        row[0]
-        for row in ask.run(
-            f"SELECT DISTINCT mask FROM ({event}) WHERE mask <> 0 ORDER BY 1", reading.scan.parameters
-        ).rows
-    ]
-    met = [term for part in _parts(len(classes), masks) for term in _met(part, weights)]
-    reached = "".join(
-        f", CASE WHEN met[{step}] - t <= {reading.window_us} THEN met[{step}] END AS t{step}"
-        for step in range(2, number + 1)
-    )
-    last = f"greatest({', '.join(f't{step}' for step in range(1, number + 1))})"  # NULLs are left out
-    return [
-        f"event AS MATERIALIZED (SELECT * FROM ({event}) WHERE mask <> 0)",
-        f"followed AS (SELECT p, t, list_sort([{', '.join(met)}]) AS met FROM event"
-        " WINDOW ahead AS (PARTITION BY p ORDER BY t RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING))",
-        f"attempt AS (SELECT p, t AS t1{reached} FROM followed WHERE t < {reading.until_us})",
-        *_best_of_attempts(
-            reading, f"({_missing(number)} * {_ABOVE_TIMES} + {last})::HUGEINT * {_ABOVE_TIMES} - t1"
-        ),
+        *best_of_attempts(reading, f"{missing(number)} * {ABOVE_TIMES} + t1"),
     ]
 
 
@@ -131,18 +95,18 @@ def _matching(reading: Reading) -> str:
     )
 
 
-def _mask(conditions: Iterable[str]) -> str:
+def mask_of(conditions: Iterable[str]) -> str:
     """SQL of eight bits, one for each condition that an event meets."""
     bits = [f"CASE WHEN {one} THEN {1 << place} ELSE 0 END" for place, one in enumerate(conditions)]
     return f"({' | '.join(f'({bit})' for bit in bits)})::UTINYINT"
 
 
-def _missing(number: int) -> str:
+def missing(number: int) -> str:
     """SQL of how many steps an attempt has left."""
     return f"({' + '.join(f'(t{step} IS NULL)::BIGINT' for step in range(2, number + 1))})"
 
 
-def _best_of_attempts(reading: Reading, place: str) -> list[str]:
+def best_of_attempts(reading: Reading, place: str) -> list[str]:
     """`place`: SQL of an integer, the least is the best."""
     names = [f"t{step}" for step in range(1, len(reading.steps) + 1)]
     packed = ", ".join(f"{name} := {name}" for name in names)
@@ -163,37 +127,3 @@ def _best(reading: Reading, select: str) -> list[str]:
         " ON event.p = ungrouped.p AND event.t = ungrouped.t1 GROUP BY 1)",
         "best AS MATERIALIZED (SELECT ungrouped.*, began.b FROM ungrouped JOIN began USING (p))",
     ]
-
-
-# --- any order ---
-
-
-def _parts(classes: int, masks: Iterable[int]) -> list[list[int]]:
-    """The classes of steps, in parts that no event joins."""
-    parts = [1 << place for place in range(classes)]
-    for mask in masks:
-        joined = [part for part in parts if part & mask]
-        parts = [part for part in parts if not part & mask]
-        parts.append(sum(joined))  # they have no bit in common
-    return [[place for place in range(classes) if part >> place & 1] for part in sorted(parts)]
-
-
-def _met(part: list[int], weights: list[int]) -> list[str]:
-    """SQL of when, from an event on, the first, the second, … of a part's steps is met; never is a time too."""
-    total = sum(weights[place] for place in part)
-    sets = [chosen for size in range(1, len(part) + 1) for chosen in combinations(part, size)]
-    found = []
-    for number in range(1, total + 1):
-        times = [
-            _nth(chosen, weight - (total - number))
-            for chosen in sets
-            if (weight := sum(weights[place] for place in chosen)) > total - number
-        ]
-        found.append(f"greatest({', '.join(times)})")
-    return found
-
-
-def _nth(chosen: Iterable[int], number: int) -> str:
-    """SQL of the time of the event of that number which meets one of the chosen."""
-    mask = sum(1 << place for place in chosen)
-    return f"coalesce(nth_value(CASE WHEN mask & {mask} <> 0 THEN t END, {number} IGNORE NULLS) OVER ahead, {_NEVER})"

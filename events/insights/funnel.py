@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, Final
 
 from events import times
-from events.insights import attempts, filters, periods, person_pages
+from events.insights import attempts, breakdowns, filters, periods, person_pages
+from events.insights.any_order import any_order
 from events.insights.attempts import Reading
-from events.insights.errors import BadQuestion
+from events.insights.funnel_examples import EXAMPLE_ANSWER, EXAMPLES
 from events.insights.funnel_question import (
     FunnelPersons,
     FunnelQuestion,
@@ -18,8 +19,9 @@ from events.insights.funnel_question import (
     window_of,
 )
 from events.insights.kind import Ask, Kind
+from events.insights.named import condition, names_of_all
 from events.insights.periods import Period
-from events.insights.question import Breakdown, Filter, names_of, path_of
+from events.insights.question import Breakdown, Filter, names_of
 from events.insights.scan import Scan
 
 
@@ -40,11 +42,7 @@ def answer(ask: Ask) -> dict[str, Any]:
     plan = _plan(ask, asked)
     period = plan.period
     head = {
-        "period": {
-            "from": period.local(period.since),
-            "until": period.local(period.until),
-            "time_zone": period.zone.key,
-        },
+        "period": period.shown,
         "window_seconds": int(plan.window.total_seconds()),
         "order": asked.order,
     }
@@ -70,13 +68,14 @@ def _plan(ask: Ask, asked: FunnelQuestion) -> _Plan:
     filters.check(asked.where, period.zone)
     for place, step in enumerate(asked.steps):
         filters.check(step.where, period.zone, f"steps[{place}].where")
-    if asked.breakdown and (asked.breakdown.property is None) == (asked.breakdown.field is None):
-        raise BadQuestion("breakdown", "Give either `property` or `field`.")
+    breakdowns.check(asked.breakdown)
     check_persons(asked)
     until = period.until + window  # of an attempt that begins last
     snapshot = ask.snapshot(since=period.since, until=until)
     everything = asked.order == "strict"  # lies between
-    scan = Scan(snapshot, period.since_us, periods.to_us(until), None if everything else _names(asked.steps))
+    scan = Scan(
+        snapshot, period.since_us, periods.to_us(until), None if everything else names_of_all(asked.steps)
+    )
     reading = Reading(
         scan=scan,
         steps=_conditions(asked.steps, scan, period),
@@ -86,20 +85,10 @@ def _plan(ask: Ask, asked: FunnelQuestion) -> _Plan:
         begins=partial(_begins, asked, asked.breakdown, scan, period) if asked.breakdown else None,
     )
     if asked.order == "any":
-        best = attempts.any_order(ask, reading)
+        best = any_order(ask, reading)
     else:
         best = (attempts.strict if asked.order == "strict" else attempts.ordered)(reading)
     return _Plan(period, window, [_label(step) for step in asked.steps], scan, best)
-
-
-def _names(steps: Sequence[FunnelStep]) -> tuple[str, ...] | None:
-    found: list[str] = []
-    for step in steps:
-        names = names_of(step.name)
-        if names is None:
-            return None
-        found += names
-    return tuple(dict.fromkeys(found))
 
 
 def _where(asked: FunnelQuestion, scan: Scan, period: Period) -> str:
@@ -107,29 +96,19 @@ def _where(asked: FunnelQuestion, scan: Scan, period: Period) -> str:
 
 
 def _conditions(steps: Sequence[FunnelStep], scan: Scan, period: Period) -> list[str]:
-    """SQL of each; equal steps have equal SQL. Parentheses, for they are put together."""
+    """SQL of each; equal steps have equal SQL."""
     found: dict[tuple[Any, Filter | None], str] = {}
     for place, step in enumerate(steps):
         key = (names_of(step.name), step.where)
-        if key in found:
-            continue
-        parts = [f"name IN ({', '.join(map(scan.value, key[0]))})"] if key[0] is not None else []
-        if step.where is not None:
-            parts.append(
-                filters.compile_filter(step.where, scan.dialect, period.zone, f"steps[{place}].where")
-            )
-        found[key] = f"({' AND '.join(parts) or 'true'})"
+        found[key] = found.get(key) or condition(step, scan, period.zone, f"steps[{place}]")
     return [found[names_of(step.name), step.where] for step in steps]
 
 
 def _begins(asked: FunnelQuestion, breakdown: Breakdown, scan: Scan, period: Period) -> str:
     """A scan of its own, of fewer names: only here the property is read."""
     steps = asked.steps if asked.order == "any" else asked.steps[:1]
-    own = Scan(scan.snapshot, period.since_us, period.until_us, _names(steps), scan.parameters)
-    if breakdown.property is not None:
-        group = own.text(path_of(breakdown.property))
-    else:
-        group = own.dialect.column(breakdown.field or "name")
+    own = Scan(scan.snapshot, period.since_us, period.until_us, names_of_all(steps), scan.parameters)
+    group = breakdowns.group(breakdown, own)
     conditions = [_where(asked, own, period), f"({' OR '.join(_conditions(steps, own, period))})"]
     return (
         f"SELECT person_h AS p, epoch_us(occurred_at) AS t, id, {group} AS b FROM {own.sql()}"
@@ -199,27 +178,14 @@ def _persons(ask: Ask, plan: _Plan, asked: FunnelPersons) -> dict[str, Any]:
     reached = f"SELECT * FROM best WHERE t{asked.step} IS NOT NULL"
     if asked.state == "dropped":
         reached = f"SELECT * FROM best WHERE t{asked.step - 1} IS NOT NULL AND t{asked.step} IS NULL"
-    page = person_pages.select(plan.scan, asked, reached, names)
-    rows, following = person_pages.cut(
-        ask.run(f"WITH {', '.join(plan.best)}, {page}", plan.scan.parameters).rows, asked
-    )
-    return {
-        "persons": [
-            {
-                "person": person,
-                "reached_at": [times.text(periods.from_us(us)) for us in reached_at if us is not None],
-            }
-            for _, person, *reached_at in rows
-        ],
-        "next": following,
-    }
+    return person_pages.answer(
+        ask, plan.scan, asked, ctes=", ".join(plan.best), persons=reached, columns=names,
+        shown=lambda times_us: {
+            "reached_at": [times.text(periods.from_us(us)) for us in times_us if us is not None]
+        },
+    )  # fmt: skip
 
 
-_STEPS: Final = [
-    {"name": "page_view", "where": {"property": "path", "op": "=", "value": "/pricing"}, "label": "pricing"},
-    {"name": "signup"},
-    {"name": "order_paid"},
-]
 KIND: Final = Kind(
     name="funnel",
     question=FunnelQuestion,
@@ -227,50 +193,6 @@ KIND: Final = Kind(
     summary="Steps, and how far persons get",
     description="Two to eight steps within a window of time, each person by the best attempt; in order, one directly after the"
     " other, or in any order; by groups; with the time between steps, and the persons who reached a step or dropped out before.",
-    examples={
-        "Three steps within a week": {"steps": _STEPS, "window": {"last": "7d"}, "period": {"last": "30d"}},
-        "By a property of the first step": {
-            "steps": _STEPS,
-            "window": 3_600,
-            "breakdown": {"property": "plan", "limit": 5},
-            "period": {"from": "2026-01-01", "until": "2026-02-01"},
-            "time_zone": "Europe/Berlin",
-        },
-        "One directly after the other": {"steps": [{"name": "signup"}, {"name": None}], "order": "strict"},
-        "Who paid after signing up, and who did not": {
-            "steps": _STEPS[1:],
-            "persons": {"step": 2, "state": "dropped", "limit": 50},
-        },
-    },
-    example_answer={
-        "period": {
-            "from": "2026-01-01T00:00:00+01:00",
-            "until": "2026-02-01T00:00:00+01:00",
-            "time_zone": "Europe/Berlin",
-        },
-        "window_seconds": 604_800,
-        "order": "ordered",
-        "steps": [
-            {
-                "label": "signup",
-                "name": ["signup"],
-                "persons": 400,
-                "dropped": 0,
-                "from_first": 1.0,
-                "from_previous": 1.0,
-                "median_seconds_from_previous": None,
-                "median_seconds_from_first": None,
-            },
-            {
-                "label": "order_paid",
-                "name": ["order_paid"],
-                "persons": 100,
-                "dropped": 300,
-                "from_first": 0.25,
-                "from_previous": 0.25,
-                "median_seconds_from_previous": 5_412.25,
-                "median_seconds_from_first": 5_412.25,
-            },
-        ],
-    },
+    examples=EXAMPLES,
+    example_answer=EXAMPLE_ANSWER,
 )

@@ -7,8 +7,9 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from events.insights.errors import BadQuestion
+from events.insights.named import NamedEvent
 from events.insights.person_pages import PersonsPage
-from events.insights.question import Breakdown, Filter, Names, Question
+from events.insights.question import Breakdown, Question
 
 MAX_STEPS: Final = 8
 MAX_WINDOW: Final = timedelta(days=366)
@@ -16,11 +17,9 @@ _LAST: Final = re.compile(r"([1-9][0-9]{0,7})(min|h|d|w)", re.ASCII)
 _SECONDS: Final = {"min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
-class FunnelStep(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """An event of one of the names that meets `where`."""
+class FunnelStep(NamedEvent, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """An event of one of the names (null: any) that meets `where`."""
 
-    name: Names = None
-    where: Filter | None = None
     label: Annotated[str, Meta(max_length=200)] | None = None
 
 

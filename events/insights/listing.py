@@ -7,8 +7,9 @@ is asked, and not what is answered.
 import base64
 import binascii
 import re
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -20,10 +21,14 @@ from events.insights.held import PAGE_BYTES, Part, Place
 from events.insights.kind import Ask, Kind
 from events.insights.which import UNTIL, EventsWanted, Which, which
 from events.lake.layout import COLUMNS
+from events.lake.snapshot import Snapshot
 
 MAX_LIMIT: Final = 1_000
 POSTGRES: Final = "postgresql"
 LAKE: Final = "lake"
+MANY: Final = 500_000  # rows: fewer are read at once in a few hundredths of a second
+STRETCHES: Final = (0.03, 0.2)  # of the rows of a period
+MICROSECOND: Final = timedelta(microseconds=1)
 BOTH: Final = "both"
 FIRST: Final = Place(times.text(UNTIL), 2**63 - 1)  # newer than any event
 _CURSOR: Final = re.compile(r"([al])([0-9]{15,16})\.([0-9]{1,19})", re.ASCII)
@@ -112,22 +117,63 @@ def _of_lake(
     received_before: datetime | None = None,
     since: datetime | None = None,
 ) -> Part:
-    at = _time(before)
-    snapshot = ask.snapshot(
-        since=since or wanted.since, until=min(at, wanted.until), received_before=received_before
+    """Plan: the latest days first, for a page is mostly full by then; the older ones only where it is not."""
+    at, oldest, until = _time(before), since or wanted.since, wanted.until
+    limit = ask.question.limit + 1
+    snapshot = ask.snapshot(since=oldest, until=min(at, until), received_before=received_before)
+    found = Part([], is_complete=True)
+    for start, end in _stretches(snapshot, oldest, until):
+        part = _of_stretch(
+            ask, wanted, snapshot, before=before, since=start, until=end, received_before=received_before,
+            limit=limit - len(found.rows),
+        )  # fmt: skip
+        found = Part(found.rows + part.rows, is_complete=part.is_complete)
+        if not part.is_complete:
+            break
+    return found
+
+
+def _stretches(snapshot: Snapshot, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The period in parts, the latest first: cut where midnights have some of the rows behind them; they end with `since`."""
+    behind, end = 0, until
+    marks = list(STRETCHES) if snapshot.rows > MANY else []
+    for file in sorted(snapshot.files, key=lambda one: one.first_day, reverse=True):
+        cut = datetime.combine(file.first_day, time(), UTC)
+        behind += file.rows
+        if marks and behind >= marks[0] * snapshot.rows and since < cut < end:
+            yield cut, end
+            end = cut
+            marks = [mark for mark in marks if behind < mark * snapshot.rows]
+    if snapshot.files:
+        yield since, end
+
+
+def _of_stretch(
+    ask: Ask,
+    wanted: Which,
+    snapshot: Snapshot,
+    *,
+    before: Place,
+    since: datetime,
+    until: datetime,
+    received_before: datetime | None,
+    limit: int,
+) -> Part:
+    first_day, last_day = since.date(), (until - MICROSECOND).date()
+    files = tuple(
+        file for file in snapshot.files if file.last_day >= first_day and file.first_day <= last_day
     )
-    if not snapshot.files:
+    if not files:
         return Part([], is_complete=True)
     asked: EventsQuestion = ask.question
-    scan, where = wanted.lake(snapshot, since=since)
-    moment = f"make_timestamptz({periods.to_us(at)})"
+    scan, where = wanted.lake(replace(snapshot, files=files), since=since, until=until)
+    moment = f"make_timestamptz({periods.to_us(_time(before))})"
     where += f" AND occurred_at <= {moment} AND (occurred_at < {moment} OR id < {before.id})"
     if received_before is not None:
         where += f" AND received_at < make_timestamptz({periods.to_us(received_before)})"
-    limit = asked.limit + 1
     sql = _NEWEST.format(
         scan=scan.sql(), where=where, limit=limit, stored=", ".join(COLUMNS), project_id=int(ask.project_id),
-        files=scan.value([str(file.path) for file in snapshot.files]),
+        files=scan.value([str(file.path) for file in files]),
         columns=", ".join(shown.lake_columns(with_properties=asked.properties).values()),
         bytes=_BYTES if asked.properties else "0", page_bytes=PAGE_BYTES,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from events.insights.scan import Scan
 from events.lake.snapshot import Snapshot
 
 OTHER: Final = -1
+WHOLE: Final = (0, -1)  # the place of what holds for all buckets, where a pass by buckets tells it too
 MAX_BITS: Final = 63  # of a BIGINT
 _AGGREGATES: Final = {
     "count": "count(*)",
@@ -242,16 +243,18 @@ def _persons_by_mask(ask: Ask, source: Source, groups: Groups | None, buckets: B
         keys = f"{select.looked_up} AS g, " if groups is not None else ""
     by = "1, 2" if keys else "1"
     sums = ", ".join(f"sum((seen >> {place}) & 1)" for place in range(bits))
+    columns = f"g, {sums}" if keys else f"{sums}, count(*)"
     rows = ask.run(
-        f"SELECT {'g, ' if keys else ''}{sums} FROM (SELECT {keys}person_h, bit_or(1::BIGINT << ({bit})::BIGINT) AS seen"
+        f"SELECT {columns} FROM (SELECT {keys}person_h, bit_or(1::BIGINT << ({bit})::BIGINT) AS seen"
         f" {select.events('person_h IS NOT NULL')} GROUP BY {by}){' GROUP BY 1' if keys else ''}",
         select.parameters,
     ).rows
     if buckets is None:
-        return {(place - 1, 0): value for place, value in enumerate(rows[0]) if value}
+        return {(place - 1, 0): value for place, value in enumerate(rows[0][:bits]) if value}
     if keys:
         return {(row[0], place): value for row in rows for place, value in enumerate(row[1:]) if value}
-    return {(0, place): value for place, value in enumerate(rows[0]) if value}
+    *by_bucket, persons = rows[0]
+    return {WHOLE: persons} | {(0, place): value for place, value in enumerate(by_bucket) if value}
 
 
 def _persons_of_few_groups(ask: Ask, source: Source) -> list[list[Any]] | None:

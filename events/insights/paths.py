@@ -3,13 +3,14 @@
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from events.insights import filters, periods
 from events.insights.errors import BadQuestion
-from events.insights.filters import compile_filter
 from events.insights.kind import Ask, Kind
-from events.insights.question import Filter, Names, names_of
+from events.insights.named import NamedEvent, condition
+from events.insights.period_examples import PERIOD
+from events.insights.question import names_of
 from events.insights.session_rule import MARGIN, Events, SessionsQuestion, events_of, inside
 
 MAX_DEPTH: Final = 5
@@ -17,19 +18,12 @@ OTHER: Final = 0  # places of steps: from 1 those with a name, and these two
 ENDED: Final = -1
 
 
-class PathEvent(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """An event of one of the names that meets a filter."""
-
-    name: Names = None
-    where: Filter | None = None
-
-
 class PathsQuestion(
     SessionsQuestion, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True
 ):
     """Around each occurrence of `event` in the period, among the events that `where` and `name` leave."""
 
-    event: PathEvent
+    event: NamedEvent
     direction: Literal["next", "previous"] = "next"
     depth: Annotated[int, Meta(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
     limit: Annotated[int, Meta(ge=1, le=20, description="Names for each step; the rest is `other`.")] = 8
@@ -70,19 +64,14 @@ def answer(ask: Ask) -> dict[str, Any]:
         source = events_of(ask, asked, period)
     else:
         source = events_of(ask, asked, period, before=MARGIN, after=timedelta())
-    conditions = []
-    if (names := names_of(asked.event.name)) is not None:
-        conditions.append(f"name IN ({', '.join(map(source.scan.value, names))})")
-    if asked.event.where:
-        conditions.append(compile_filter(asked.event.where, source.scan.dialect, zone, "event.where"))
-    sql = _sql(asked, source, " AND ".join(conditions), inside(period, "t"))
+    sql = _sql(asked, source, condition(asked.event, source.scan, zone, "event"), inside(period, "t"))
     rows = ask.run(sql, source.parameters).rows
     names_at = {(step, place): name for part, step, place, _, _, name in rows if part == "name"}
     links = sorted(
         (step, place, following, n) for part, step, place, following, n, _ in rows if part == "link"
     )
     return {
-        "period": {"from": period.local(period.since), "until": period.local(period.until), "time_zone": zone.key},
+        "period": period.shown,
         "direction": asked.direction,
         "count": sum(n for step, _, _, n in links if step == 1),
         "steps": [_step(number, links, names_at) for number in range(1, asked.depth + 1)],
@@ -100,11 +89,11 @@ def _check(asked: PathsQuestion) -> None:
 # --- the SQL ---
 
 
-def _sql(asked: PathsQuestion, source: Events, condition: str, inside_period: str) -> str:
+def _sql(asked: PathsQuestion, source: Events, around_what: str, inside_period: str) -> str:
     numbers = range(1, asked.depth + 1)
     whose = source.rule.whose
-    columns = f"hash(name) AS name, ({condition}) AS a"
-    having = f" AND {whose} IN (SELECT {whose} {source.rows(f' AND {condition}')})"
+    columns = f"hash(name) AS name, {around_what} AS a"
+    having = f" AND {whose} IN (SELECT {whose} {source.rows(f' AND {around_what}')})"
     around, steps = _next(numbers) if asked.direction == "next" else _previous(numbers)
     begins = source.rule.begins("w")
     return _STEPS.format(
@@ -195,11 +184,7 @@ KIND: Final = Kind(
         "As the sender divides sessions": {"event": {"name": "page_view"}, "by": "session_id", "limit": 3},
     },
     example_answer={
-        "period": {
-            "from": "2026-01-04T00:00:00+01:00",
-            "until": "2026-01-06T00:00:00+01:00",
-            "time_zone": "Europe/Berlin",
-        },
+        "period": PERIOD,
         "direction": "next",
         "count": 100,
         "steps": [

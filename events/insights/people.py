@@ -83,11 +83,7 @@ def answer(ask: Ask) -> dict[str, Any]:
         ],
         "total": rows[0][-1] if rows else 0,
         "next": f"{page[-1][6]}.{page[-1][0]:016x}" if len(rows) > asked.limit else None,
-        "period": {
-            "from": period.local(period.since),
-            "until": period.local(period.until),
-            "time_zone": zone.key,
-        },
+        "period": period.shown,
     }
 
 

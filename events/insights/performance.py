@@ -5,16 +5,15 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from events.insights import filters, heatmap, periods
+from events.insights import breakdowns, filters, heatmap, periods
 from events.insights.buckets import Buckets, buckets_of
-from events.insights.errors import BadQuestion
 from events.insights.filters import compile_filter
 from events.insights.heatmap import BOUNDS
 from events.insights.kind import Ask, Kind
 from events.insights.performance_examples import EXAMPLE_ANSWER, EXAMPLES
 from events.insights.periods import Period
 from events.insights.question import (
-    MAX_GROUPS,
+    Breakdown,
     Filter,
     Interval,
     Names,
@@ -31,12 +30,9 @@ TOLERATED: Final = 4  # times the threshold, as Apdex has it
 _SHARES: Final = f"[{', '.join(map(str, PERCENTILES.values()))}]"
 
 
-class SlowGroups(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+class SlowGroups(Breakdown, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
     """Groups by a `property` or a `field`: the `limit` slowest of those that have at least `min_count` numbers."""
 
-    property: Property | None = None
-    field: Literal["name", "person", "user_id", "anonymous_id", "session_id"] | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_GROUPS)] = 10
     min_count: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 20
 
 
@@ -81,7 +77,8 @@ class _Source:
         scan = Scan(self.snapshot, self.period.since_us, self.period.until_us, names_of(asked.name))
         bucket = self.buckets.index("epoch_us(occurred_at)") if self.buckets else "0"
         error = compile_filter(asked.errors, scan.dialect, zone, "errors") if asked.errors else "false"
-        columns = f"{scan.number(path_of(asked.property))} AS v, {error} AS e, {_group(asked, scan)} AS g"
+        group = breakdowns.group(asked.breakdown, scan) if asked.breakdown else "NULL"
+        columns = f"{scan.number(path_of(asked.property))} AS v, {error} AS e, {group} AS g"
         where = f" WHERE {compile_filter(asked.where, scan.dialect, zone)}" if asked.where else ""
         sql = f"(SELECT {columns}, {bucket} AS b, epoch_us(occurred_at) AS t FROM {scan.sql()}{where})"
         return sql, scan.parameters
@@ -96,12 +93,11 @@ def answer(ask: Ask) -> dict[str, Any]:
     before = periods.previous(period) if asked.compare else None
     filters.check(asked.where, zone)
     filters.check(asked.errors, zone, "errors")
-    if asked.breakdown and (asked.breakdown.property is None) == (asked.breakdown.field is None):
-        raise BadQuestion("breakdown", "Give either `property` or `field`.")
+    breakdowns.check(asked.breakdown)
     # One for both periods: what is merged between two would be there twice, or not at all.
     snapshot = ask.snapshot(since=(before or period).since, until=period.until)
     source = _Source(asked, snapshot, period, buckets_of(period) if period.interval else None)
-    found: dict[str, Any] = {"period": _ends(period) | {"time_zone": zone.key, "interval": period.interval}}
+    found: dict[str, Any] = {"period": period.shown_with_interval}
     found |= _figures(ask, source)
     if asked.heatmap:
         found["heatmap"] = _heatmap(ask, source)
@@ -109,23 +105,11 @@ def answer(ask: Ask) -> dict[str, Any]:
         found["slowest"] = _slowest(ask, source, asked.breakdown)
     if before:
         earlier = replace(source, period=before, buckets=buckets_of(before) if before.interval else None)
-        found["previous"] = _ends(before) | _figures(ask, earlier)
+        found["previous"] = before.ends | _figures(ask, earlier)
         if asked.breakdown:
             both = replace(source, period=replace(period, since=before.since), buckets=None)
             found["regressions"] = _regressions(ask, both, period.since_us, asked.breakdown)
     return found
-
-
-def _ends(period: Period) -> dict[str, Any]:
-    return {"from": period.local(period.since), "until": period.local(period.until)}
-
-
-def _group(asked: PerformanceQuestion, scan: Scan) -> str:
-    if asked.breakdown is None:
-        return "NULL"
-    if asked.breakdown.property is not None:
-        return scan.text(path_of(asked.breakdown.property))
-    return scan.dialect.column(str(asked.breakdown.field))
 
 
 # --- figures over time ---

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from events.insights.period_examples import BY_DAY
+
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "Requests by hour, with their distribution": {
         "name": "request",
@@ -27,13 +29,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
 }
 EXAMPLE_ANSWER: Final[dict[str, Any]] = {
-    "period": {
-        "from": "2026-01-04T00:00:00+01:00",
-        "until": "2026-01-06T00:00:00+01:00",
-        "time_zone": "Europe/Berlin",
-        "interval": "day",
-    },
-    "times": ["2026-01-04T00:00:00+01:00", "2026-01-05T00:00:00+01:00"],
+    **BY_DAY,
     "series": {
         "count": [412, 380],
         "measured": [412, 379],

@@ -44,6 +44,20 @@ class Period:
     def local(self, moment: datetime) -> str:
         return moment.astimezone(self.zone).isoformat()
 
+    @property
+    def ends(self) -> dict[str, str]:
+        """As answers show them, in local time."""
+        return {"from": self.local(self.since), "until": self.local(self.until)}
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """What an answer says of its period; one with buckets says more (`shown_with_interval`)."""
+        return self.ends | {"time_zone": self.zone.key}
+
+    @property
+    def shown_with_interval(self) -> dict[str, str | None]:
+        return {**self.shown, "interval": self.interval}
+
 
 def zone_of(name: str) -> ZoneInfo:
     if name not in zone_names():
@@ -167,6 +181,11 @@ def too_many_buckets(period: Period, number: int) -> BadQuestion:
     return BadQuestion(
         "interval", f"It would make {number:,} buckets, and {MAX_BUCKETS:,} are the most: {advice}."
     )
+
+
+def end_of_bucket(start: datetime, zone: ZoneInfo, interval: Interval) -> datetime:
+    """When the bucket that begins at a moment is over."""
+    return _ceiling(start, zone, interval)
 
 
 # --- local time ---

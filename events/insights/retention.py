@@ -5,25 +5,19 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from events.insights import filters, periods, person_pages
 from events.insights.buckets import Buckets, buckets_of
 from events.insights.errors import BadQuestion
 from events.insights.kind import Ask, Kind
+from events.insights.named import NamedEvent, condition, names_of_all
 from events.insights.periods import Period
 from events.insights.person_pages import PersonsPage
-from events.insights.question import Filter, Names, Question, names_of
+from events.insights.question import Question, names_of
 from events.insights.scan import Scan
 
 MAX_PERIODS: Final = 63  # bits of a BIGINT that no sign is among
-
-
-class RetentionEvent(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """An event of one of the names (null: any) that meets `where`."""
-
-    name: Names = None
-    where: Filter | None = None
 
 
 class RetentionPersons(
@@ -38,8 +32,8 @@ class RetentionPersons(
 class RetentionQuestion(Question, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
     """With `persons`, a page of those of a cell instead of the triangle."""
 
-    start: RetentionEvent = RetentionEvent()
-    return_: RetentionEvent = msgspec.field(name="return", default=RetentionEvent())
+    start: NamedEvent = NamedEvent()
+    return_: NamedEvent = msgspec.field(name="return", default=NamedEvent())
     mode: Annotated[
         Literal["first_time", "recurring"],
         Meta(
@@ -66,12 +60,7 @@ def answer(ask: Ask) -> dict[str, Any]:
     plan = _plan(ask, asked)
     period = plan.period
     head = {
-        "period": {
-            "from": period.local(period.since),
-            "until": period.local(period.until),
-            "time_zone": period.zone.key,
-            "interval": period.interval,
-        },
+        "period": period.shown_with_interval,
         "mode": asked.mode,
         "times": plan.buckets.starts,
         "complete": _complete(period, plan.buckets, ask.now),
@@ -100,10 +89,8 @@ def _plan(ask: Ask, asked: RetentionQuestion) -> _Plan:
             f"It would make {buckets.count} periods, and {MAX_PERIODS} are the most: choose a longer one, or a shorter period.",
         )
     _check_persons(asked.persons, buckets)
-    names = [names_of(event.name) for event in (asked.start, asked.return_)]
-    read = None if None in names else tuple(dict.fromkeys(name for some in names for name in some or ()))
     snapshot = ask.snapshot(since=period.since, until=period.until)
-    scan = Scan(snapshot, period.since_us, period.until_us, read)
+    scan = Scan(snapshot, period.since_us, period.until_us, names_of_all((asked.start, asked.return_)))
     return _Plan(period, buckets, scan, _person(ask, asked, period, buckets, scan))
 
 
@@ -119,7 +106,7 @@ def _check_persons(asked: RetentionPersons | None, buckets: Buckets) -> None:
 def _person(ask: Ask, asked: RetentionQuestion, period: Period, buckets: Buckets, scan: Scan) -> str:
     """Plan: one pass, persons by digest with a bit for each period; joins of starts and returns take twice as long."""
     start, comes_back = (
-        _condition(event, scan, period, place)
+        condition(event, scan, period.zone, place)
         for event, place in ((asked.start, "start"), (asked.return_, "return"))
     )
     where = filters.compile_filter(asked.where, scan.dialect, period.zone) if asked.where else "true"
@@ -141,20 +128,12 @@ def _newcomers(ask: Ask, asked: RetentionQuestion, period: Period, scan: Scan) -
     if not snapshot.files:
         return ""
     earlier = Scan(snapshot, None, period.since_us, names_of(asked.start.name), scan.parameters)
-    start = _condition(asked.start, earlier, period, "start")
+    start = condition(asked.start, earlier, period.zone, "start")
     where = filters.compile_filter(asked.where, earlier.dialect, period.zone) if asked.where else "true"
     return (
         f" AND NOT EXISTS (SELECT 1 FROM (SELECT DISTINCT person_h FROM {earlier.sql()}"
         f" WHERE person_h IS NOT NULL AND {where} AND {start}) AS earlier WHERE earlier.person_h = seen.p)"
     )
-
-
-def _condition(event: RetentionEvent, scan: Scan, period: Period, place: str) -> str:
-    names = names_of(event.name)
-    parts = [f"name IN ({', '.join(map(scan.value, names))})"] if names is not None else []
-    if event.where is not None:
-        parts.append(filters.compile_filter(event.where, scan.dialect, period.zone, f"{place}.where"))
-    return f"({' AND '.join(parts) or 'true'})"
 
 
 # --- the answer ---
@@ -200,18 +179,11 @@ def _persons(ask: Ask, asked: RetentionPersons, plan: _Plan) -> dict[str, Any]:
     counted = f"SELECT p, r FROM person WHERE (a >> {asked.cohort}) & 1 = 1"
     if asked.period:
         counted += f" AND (r >> {asked.cohort + asked.period}) & 1 = 1"
-    page = person_pages.select(plan.scan, asked, counted, ["r"])
-    rows, following = person_pages.cut(
-        ask.run(f"WITH {plan.person}, {page}", plan.scan.parameters).rows, asked
-    )
     later = range(1, plan.buckets.count - asked.cohort)
-    return {
-        "persons": [
-            {"person": person, "returned": [place for place in later if mask >> (asked.cohort + place) & 1]}
-            for _, person, mask in rows
-        ],
-        "next": following,
-    }
+    return person_pages.answer(
+        ask, plan.scan, asked, ctes=plan.person, persons=counted, columns=["r"],
+        shown=lambda masks: {"returned": [place for place in later if masks[0] >> (asked.cohort + place) & 1]},
+    )  # fmt: skip
 
 
 KIND: Final = Kind(

@@ -15,6 +15,9 @@ from events.insights.question import Names, Question, names_of
 from events.insights.scan import Scan
 
 SILENCE_MINUTES: Final = 30
+GapMinutes = Annotated[
+    int, Meta(ge=1, le=1_440, description="A longer silence ends a session; 30 unless given.")
+]
 # Events so far outside of the period are read, so that sessions are not cut at its ends.
 MARGIN: Final = timedelta(days=1)
 
@@ -28,10 +31,7 @@ class SessionsQuestion(Question, forbid_unknown_fields=True, frozen=True, omit_d
             description="A session is a person's events without a long silence, or those of one `session_id`."
         ),
     ] = "silence"
-    gap_minutes: (
-        Annotated[int, Meta(ge=1, le=1_440, description="A longer silence ends a session; 30 unless given.")]
-        | UnsetType
-    ) = UNSET
+    gap_minutes: GapMinutes | UnsetType = UNSET
     name: Names = None
 
 
@@ -58,6 +58,10 @@ class Rule:
             return f"({after} IS NULL)"
         return f"coalesce({after} - t > {self.gap_us}, true)"
 
+    def divides(self, silence_us: int) -> bool:
+        """Whether an event after so long a silence begins another session."""
+        return self.gap_us is not None and silence_us > self.gap_us
+
     @property
     def look_back(self) -> timedelta:
         """As far before an event as it takes to know whether it is the first of its session."""
@@ -69,7 +73,10 @@ def rule_of(asked: SessionsQuestion) -> Rule:
         if asked.gap_minutes is not UNSET:
             raise BadQuestion("gap_minutes", "A `session_id` knows no silence: give it with `by: silence`.")
         return Rule("session_id", "hash(session_id)", None)
-    minutes = SILENCE_MINUTES if asked.gap_minutes is UNSET else asked.gap_minutes
+    return by_silence(SILENCE_MINUTES if asked.gap_minutes is UNSET else asked.gap_minutes)
+
+
+def by_silence(minutes: int) -> Rule:
     return Rule("person_h", "person_h", minutes * periods.MINUTE)
 
 

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, UnsetType
 
-from events.insights import filters, periods
+from events.insights import breakdowns, filters, periods
 from events.insights.buckets import Buckets, buckets_of
-from events.insights.errors import BadQuestion
 from events.insights.kind import Ask, Kind
+from events.insights.period_examples import BY_DAY
 from events.insights.periods import Period
-from events.insights.question import MAX_GROUPS, Breakdown, Interval, path_of
-from events.insights.session_rule import Events, SessionsQuestion, events_of, inside
+from events.insights.question import MAX_GROUPS, Breakdown, Interval
+from events.insights.session_rule import SessionsQuestion, events_of, inside
 
 SECOND: Final = 1_000_000
 NONE: Final[list[Any]] = [0, 0, 0, 0, [0, 0]]
@@ -76,15 +76,11 @@ def answer(ask: Ask) -> dict[str, Any]:
     )
     buckets = buckets_of(period) if period.interval else None
     filters.check(asked.where, zone)
-    if asked.breakdown and (asked.breakdown.property is None) == (asked.breakdown.field is None):
-        raise BadQuestion("breakdown", "Give either `property` or `field`.")
+    breakdowns.check(asked.breakdown)
     rows = _rows(ask, asked, period, buckets)
     total = next((_shown(row) for part, _, _, *row in rows if part == "total"), _shown(NONE))
     found: dict[str, Any] = {
-        "period": {
-            "from": period.local(period.since), "until": period.local(period.until), "time_zone": zone.key,
-            "interval": period.interval,
-        },
+        "period": period.shown_with_interval,
         "times": buckets.starts if buckets else None,
         "series": _series(rows, buckets) if buckets else None,
         "total": total,
@@ -105,7 +101,7 @@ def _rows(
 ) -> list[list[Any]]:
     """Returns (part, number, label, figures …), a row for each part of the answer."""
     source = events_of(ask, asked, period)
-    group = _group(asked.breakdown, source) if asked.breakdown else ""
+    group = breakdowns.group(asked.breakdown, source.scan) if asked.breakdown else ""
     hashes = ["first", "last", *(["g"] if group else [])]
     columns = [*hashes, *(["b"] if buckets else [])]
     labels = f"SELECT unnest(['first', 'last']) AS part, h, label FROM ({source.labels('name')})"
@@ -120,12 +116,6 @@ def _rows(
         limit=int(asked.breakdown.limit) if asked.breakdown else 0, other=OTHER,
     )  # fmt: skip
     return ask.run(sql, source.parameters).rows
-
-
-def _group(breakdown: Breakdown, source: Events) -> str:
-    if breakdown.property is not None:
-        return source.scan.text(path_of(breakdown.property))
-    return source.scan.dialect.column(str(breakdown.field))
 
 
 def _shown(row: list[Any]) -> dict[str, Any]:
@@ -175,13 +165,7 @@ KIND: Final = Kind(
         },
     },
     example_answer={
-        "period": {
-            "from": "2026-01-04T00:00:00+01:00",
-            "until": "2026-01-06T00:00:00+01:00",
-            "time_zone": "Europe/Berlin",
-            "interval": "day",
-        },
-        "times": ["2026-01-04T00:00:00+01:00", "2026-01-05T00:00:00+01:00"],
+        **BY_DAY,
         "series": {
             "sessions": [100, 100],
             "bounces": [30, 25],

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from events.insights import listing, shown
+from events.insights import listing, session_rule, shown
 from events.insights.kind import Ask, Kind
 from events.insights.listing import FIRST, EventsQuestion, Page
 from events.insights.question import Text
-from events.insights.session_rule import SILENCE_MINUTES
+from events.insights.session_rule import GapMinutes, Rule
 
 MICROSECOND: Final = 1_000_000
 
@@ -21,9 +21,7 @@ class TimelineQuestion(
     """A page of one person's events; `name` and `where` leave out the others, as if they had not been."""
 
     person: Annotated[Text, Meta(description="`user_id`, or `anonymous_id` where there is none.")]
-    gap_minutes: Annotated[int, Meta(ge=1, le=1_440, description="A longer silence ends a session.")] = (
-        SILENCE_MINUTES
-    )
+    gap_minutes: GapMinutes = session_rule.SILENCE_MINUTES
 
 
 @dataclass(slots=True)
@@ -40,7 +38,7 @@ def answer(ask: Ask) -> dict[str, Any]:
     """Returns `sessions`, `next` (null: no more) and `source`."""
     asked: TimelineQuestion = ask.question
     page = listing.page(ask)
-    sessions = _sessions(page, asked.gap_minutes * 60 * MICROSECOND)
+    sessions = _sessions(page, session_rule.by_silence(asked.gap_minutes))
     return {
         "sessions": [_shown(session, with_properties=asked.properties) for session in sessions],
         "next": page.next,
@@ -48,23 +46,23 @@ def answer(ask: Ask) -> dict[str, Any]:
     }
 
 
-def _sessions(page: Page, silence: int) -> list[_Session]:
+def _sessions(page: Page, rule: Rule) -> list[_Session]:
     """Newest first. Where the row behind the page is not known, its last session may go on: the next page tells."""
     sessions: list[_Session] = []
     moments = [_moment(row) for row in page.rows]
     older = _moment(page.older) if page.older else None
     for row, moment, before in zip(page.rows, moments, [*moments, older][1:], strict=True):
         gap = _between(before, moment) if before else None
-        if not sessions or (sessions[-1].gaps[-1] or 0) > silence:
+        if not sessions or rule.divides(sessions[-1].gaps[-1] or 0):
             sessions.append(_Session())
         sessions[-1].rows.append(row)
         sessions[-1].gaps.append(gap)
     if sessions:
         last = sessions[-1].gaps[-1]
-        sessions[-1].begins_before = last is not None and last <= silence
+        sessions[-1].begins_before = last is not None and not rule.divides(last)
         if page.before != FIRST:
             after = datetime.fromisoformat(page.before.occurred_at)
-            sessions[0].ends_after = _between(moments[0], after) <= silence
+            sessions[0].ends_after = not rule.divides(_between(moments[0], after))
     return sessions
 
 

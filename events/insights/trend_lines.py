@@ -43,21 +43,17 @@ def shown(
         series.append(head | _line(place, line, groups, numbers, frame, earlier))
     period = frame.period
     answer: dict[str, Any] = {
-        "period": _ends(period) | {"time_zone": period.zone.key, "interval": period.interval},
+        "period": period.shown_with_interval,
         "times": frame.buckets.starts if frame.buckets else None,
         "series": series,
     }
     if earlier is not None:
-        answer["previous"] = _ends(earlier.period) | {
+        answer["previous"] = earlier.period.ends | {
             "times": earlier.buckets.starts if earlier.buckets else None
         }
     if ratio is not None:
         answer["ratio"] = _ratio(series[ratio[0]], series[ratio[1]])
     return answer
-
-
-def _ends(period: Period) -> dict[str, Any]:
-    return {"from": period.local(period.since), "until": period.local(period.until)}
 
 
 def _numbers(groups: Groups | None, frames: Iterable[Frame]) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from events.insights import filters, measures, periods, trend_lines
+from events.insights import breakdowns, filters, measures, period_examples, periods, trend_lines
 from events.insights.buckets import Buckets, buckets_of
 from events.insights.errors import BadQuestion
 from events.insights.kind import Ask, Kind
@@ -121,8 +121,7 @@ def _plan(ask: Ask, asked: TrendsQuestion, period: Period, buckets: Buckets | No
 def _group(breakdown: Breakdown | None) -> Group | None:
     if breakdown is None:
         return None
-    if (breakdown.property is None) == (breakdown.field is None):
-        raise BadQuestion("breakdown", "Give either `property` or `field`.")
+    breakdowns.check(breakdown)
     return Group(None if breakdown.property is None else path_of(breakdown.property), breakdown.field)
 
 
@@ -156,9 +155,21 @@ def _frame(
     if buckets is None:
         return groups, Frame(period, None, [], _cells(ask, plan, groups, None, known))
     values = _cells(ask, plan, groups, buckets, None)
-    if groups is not None or plan.with_totals:
+    if groups is not None:
         return groups, Frame(period, buckets, values, _cells(ask, plan, groups, None, known))
     totals = [_summed(line.figure, cells) for line, cells in zip(plan.lines, values, strict=True)]
+    if plan.with_totals:
+        # Plan: only what is no sum of its buckets is read again, and persons only where their pass by buckets did not tell.
+        rest = [place for place, line in enumerate(plan.lines) if line.figure.kind not in SUMMED]
+        read = [place for place in rest if measures.WHOLE not in values[place]]
+        some = replace(
+            plan,
+            lines=[plan.lines[place] for place in read],
+            source_of=[plan.source_of[place] for place in read],
+        )
+        again = dict(zip(read, _cells(ask, some, None, None, None), strict=True))
+        for place in rest:
+            totals[place] = again[place] if place in again else {(0, 0): values[place][measures.WHOLE]}
     return groups, Frame(period, buckets, values, totals)
 
 
@@ -230,13 +241,7 @@ KIND: Final = Kind(
         },
     },
     example_answer={
-        "period": {
-            "from": "2026-01-04T00:00:00+01:00",
-            "until": "2026-01-06T00:00:00+01:00",
-            "time_zone": "Europe/Berlin",
-            "interval": "day",
-        },
-        "times": ["2026-01-04T00:00:00+01:00", "2026-01-05T00:00:00+01:00"],
+        **period_examples.BY_DAY,
         "series": [
             {
                 "label": "order_paid",

@@ -14,6 +14,7 @@ from events.lake import duck, publish, rewrite
 from events.lake.layout import lake_dir
 from events.lake.scope import numbers, of_projects
 from events.models import Segment
+from events.plan.tally import forget_examples
 
 FILES_AT_ONCE: Final = 20  # in one transaction: nothing is sealed meanwhile
 # By both texts, not by `person_h`: a row that has a user id as well goes with its anonymous id too.
@@ -54,6 +55,7 @@ def erase_person(project_id: int, person: str) -> Erased:
         # What was stored meanwhile, and sealed: since then nothing can be.
         done.append(_erase_some(project_id, person, after=done[-1].last_id, at_most=None))
         rewrite.tell_others(segment for some in done for segment in some.retired)
+        forget_examples(project_id)  # also of events that were refused, and are in no row
         deleted = _delete_files(project_id, person)
         proof = _prove(project_id, person)
     return Erased(

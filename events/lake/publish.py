@@ -21,10 +21,10 @@ from events.models import Segment
 LOCK: Final = 0x45530004  # pg_advisory_xact_lock(class, 0): one writer of the lake at a time; 1: one merge, 2: one of manifests
 WORK_SECONDS: Final = 120  # fences a writer that froze: its transaction ends, and what it wrote is an orphan
 _MEASURE: Final = """
-SELECT count(*), min(occurred_at), max(occurred_at), min(received_at), min(epoch_us(occurred_at)), max(epoch_us(occurred_at))
-FROM read_parquet(?)
+SELECT project_id, count(*), min(occurred_at), max(occurred_at), min(received_at), min(epoch_us(occurred_at)),
+    max(epoch_us(occurred_at))
+FROM read_parquet(?) GROUP BY 1 ORDER BY 1
 """
-_PROJECTS: Final = "SELECT project_id, count(*) FROM read_parquet(?) GROUP BY 1 ORDER BY 1"
 
 
 class SegmentGone(Exception):
@@ -96,13 +96,10 @@ def write(
             f" (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {group_rows})",
             list(parameters),
         )
-        measured = duck.execute(_MEASURE, [str(part)]).fetchone() or (0,)
-        if not measured[0]:
+        measured = duck.execute(_MEASURE, [str(part)]).fetchall()
+        if not measured:
             part.unlink()
             return None
-        shared = None
-        if project_id is None:
-            shared = {str(key): count for key, count in duck.execute(_PROJECTS, [str(part)]).fetchall()}
         _make_durable(part)
         part.chmod(0o444)
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -111,10 +108,11 @@ def write(
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    rows, first_at, last_at, first_received_at, first_us, last_us = measured
+    ids, rows, first_at, last_at, first_received_at, first_us, last_us = zip(*measured, strict=True)
+    shared = dict(zip(map(str, ids), rows, strict=True)) if project_id is None else None
     return Draft(
-        path, project_id, level, _day(first_us), _day(last_us), first_at, last_at, first_received_at,
-        rows, shared, target.stat().st_size, columns or {}, is_complete,
+        path, project_id, level, _day(min(first_us)), _day(max(last_us)), min(first_at), max(last_at),
+        min(first_received_at), sum(rows), shared, target.stat().st_size, columns or {}, is_complete,
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ LOOK_SECONDS: Final = 5.0  # between looks at what is due to be merged
 SWEEP_SECONDS: Final = 60.0
 LEFT_ALONE_SECONDS: Final = 900.0  # segments whose step failed
 LATE: Final = timedelta(seconds=60)
-# While so much comes at a time, merging waits, up to so many shared files: the time is the store's.
+# While so much comes at a time or waits to be stored, merging waits, up to so many shared files: the time is the store's.
 BUSY_ROWS: Final = 20_000
 PUT_OFF_FILES: Final = 40
 ALARM: Final = "lake"
@@ -79,7 +79,12 @@ class Worker:
                 rows = self._seal(client, until)
                 done["sealed"] += rows
                 self.dirty.write_if_due()
-                if merging is None and time.monotonic() < until and not _is_busy(rows) and self._is_due():
+                if (
+                    merging is None
+                    and time.monotonic() < until
+                    and not _is_busy(client, rows)
+                    and self._is_due()
+                ):
                     merging = pool.submit(_merge, frozenset(self.failed))
                 if merging is None:
                     break
@@ -142,10 +147,13 @@ def note_progress(client: redis.Redis) -> None:
         client.set(buffer.LAKE_PROGRESS, client.time()[0])
 
 
-def _is_busy(rows: int) -> bool:
-    """Whether merging can wait: `rows` were sealed just now."""
+def _is_busy(client: redis.Redis, rows: int) -> bool:
+    """Whether merging can wait: `rows` were sealed just now, or the store is behind."""
+    queued = 0
+    with contextlib.suppress(redis.RedisError):
+        queued = buffer.depth(client).events
     shared = Segment.objects.filter(retired_at=None, project=None)
-    return rows >= BUSY_ROWS and shared.count() < PUT_OFF_FILES
+    return max(rows, queued) >= BUSY_ROWS and shared.count() < PUT_OFF_FILES
 
 
 def _lateness() -> str:

@@ -12,6 +12,7 @@ MAX_DETAIL: Final = 300
 MAX_VALUE: Final = 80
 MAX_FIELD: Final = 200
 ANY: Final = "*"
+MASK: Final = "it"  # stands in messages where the value would
 NO_PATTERN: Final = (
     "It is no pattern that is taken: without look-around and references to groups, and not too large."
 )
@@ -36,7 +37,7 @@ def compile_schema(schema: Any) -> Draft202012Validator:
     look_at(schema)
     try:
         return Draft202012Validator(
-            schema, validate_formats=True, offline=True, pattern_options=_PATTERNS, mask="it"
+            schema, validate_formats=True, offline=True, pattern_options=_PATTERNS, mask=MASK
         )
     except ValidationError as error:
         place = ".".join(["schema", *map(str, error.instance_path)])
@@ -87,17 +88,28 @@ class Check:
 def _violation(error: ValidationError) -> Violation:
     path = ["properties", *error.instance_path]
     details = error.kind.as_dict()
+    said = " ".join(error.message.split())
     if error.kind.name == "required":
         path.append(str(details["property"]))
+        said = f"{MASK} is required"
     elif error.kind.name in ("additionalProperties", "unevaluatedProperties") and details.get("unexpected"):
         path.append(str(details["unexpected"][0]))
+        said = f"{MASK} is not allowed: the schema knows no such property"
     group = [ANY if isinstance(step, int) else step for step in path]
     return Violation(
         field=".".join(map(str, path))[:MAX_FIELD],
         group=".".join(group)[:MAX_FIELD],
-        detail=_sentence(error.message),
+        detail=_told(".".join(map(str, path[1:])) or "properties", said),
         value=_beginning(error.instance),
     )
+
+
+def _told(name: str, said: str) -> str:
+    """It can be read alone: with the name of what is wrong, as the other refusals have it (`name` is required.)."""
+    shown = f"`{name[:MAX_FIELD]}`"
+    of_it = said.removeprefix(f"{MASK} ")
+    text = f"{shown} {of_it}" if of_it != said else f"{shown}: {said}"
+    return f"{text[:MAX_DETAIL].rstrip('.')}."
 
 
 def _sentence(message: str) -> str:

@@ -161,6 +161,15 @@ def _moment(example: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(example["at"], UTC)
 
 
+def forget_examples(project_id: int) -> None:
+    """Drops what was shown of a project's events, which may be a person's; the counts stay, and examples come anew."""
+    rows = PlanViolation.objects.filter(project_id=project_id)
+    with transaction.atomic():
+        # In the order of ADD, which may be at work.
+        in_order = rows.order_by("project_id", "name", "field").select_for_update()
+        rows.filter(pk__in=list(in_order.values_list("pk", flat=True))).update(examples=[])
+
+
 def expire() -> int:
     """Forgets kinds that have not been seen for as long as dead letters are kept; returns how many."""
     before = timezone.now() - timedelta(days=settings.EVENTS_DEAD_DAYS)

@@ -82,30 +82,35 @@ SCHEMA = {
             "",
             "",
         ),
-        ({"amount": "1"}, "properties.amount", "properties.amount", 'It is not of type "number".'),
-        ({"amount": True}, "properties.amount", "properties.amount", 'It is not of type "number".'),
-        ({"amount": -1}, "properties.amount", "properties.amount", "It is less than the minimum of 0."),
-        ({}, "properties.amount", "properties.amount", '"amount" is a required property.'),
+        ({"amount": "1"}, "properties.amount", "properties.amount", '`amount` is not of type "number".'),
+        ({"amount": True}, "properties.amount", "properties.amount", '`amount` is not of type "number".'),
+        ({"amount": -1}, "properties.amount", "properties.amount", "`amount` is less than the minimum of 0."),
+        ({}, "properties.amount", "properties.amount", "`amount` is required."),
         (
             {"amount": 1, "n": 10**400},
             "properties.n",
             "properties.n",
-            "Additional properties are not allowed",
+            "`n` is not allowed",
         ),
-        ({"amount": 1, "x": 2}, "properties.x", "properties.x", "Additional properties are not allowed"),
-        ({"amount": 1, "currency": "GBP"}, "properties.currency", "properties.currency", "It is not one of"),
-        ({"amount": 1, "mail": "no"}, "properties.mail", "properties.mail", 'It is not a "email".'),
+        ({"amount": 1, "x": 2}, "properties.x", "properties.x", "`x` is not allowed"),
+        (
+            {"amount": 1, "currency": "GBP"},
+            "properties.currency",
+            "properties.currency",
+            "`currency` is not one of",
+        ),
+        ({"amount": 1, "mail": "no"}, "properties.mail", "properties.mail", '`mail` is not a "email".'),
         (
             {"amount": 1, "items": [{"sku": 1}, {"sku": 1, "n": "1"}]},
             "properties.items.1.n",
             "properties.items.*.n",
-            'It is not of type "integer".',
+            '`items.1.n` is not of type "integer".',
         ),
         (
             {"amount": 1, "items": [{}]},
             "properties.items.0.sku",
             "properties.items.*.sku",
-            '"sku" is a required',
+            "`items.0.sku` is required.",
         ),
     ],
 )
@@ -148,7 +153,7 @@ def test_a_draft_is_followed_by_the_events_it_was_made_of() -> None:
         | ({"coupon": None, "address": {"city": "Bonn"}} if n % 3 else {})
         for n in range(100)
     ]
-    made = draft.of_properties(events)
+    made = draft.of_events(events)
     assert made.events == 100
     properties = made.schema["properties"]
     assert properties["plan"] == {"type": "string", "enum": ["free", "pro"]}
@@ -160,7 +165,7 @@ def test_a_draft_is_followed_by_the_events_it_was_made_of() -> None:
 
 
 def test_a_draft_of_nothing_asks_for_nothing() -> None:
-    assert draft.of_properties([]).schema == {"type": "object"}
+    assert draft.of_events([]).schema == {"type": "object"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -11,6 +12,7 @@ import redis
 from events import ledger, mending, rehearsal, replay
 from events.deadletter import Wanted
 from events.drain import drain
+from events.lake.erase import erase_person
 from events.models import DeadLetter, Event, Ledger, PlanViolation
 from events.plan import mirror, tally, wire
 from events.plan.book import Book
@@ -95,7 +97,7 @@ def test_a_change_reaches_a_running_web_process_in_each_mode(
     warned = until(lambda: reply if (reply := send(BAD)).status == 202 else None).json
     (warning,) = warned["warnings"]
     assert (warning["code"], warning["field"]) == ("plan_violation", "properties.amount")
-    assert warning["detail"] == 'It is not of type "number".'
+    assert warning["detail"] == '`amount` is not of type "number".'
 
     plan(shop.project, "bury")
     until(lambda: send(BAD).json["warnings"] == [])
@@ -123,8 +125,9 @@ def test_a_burying_plan_makes_dead_letters_of_what_was_accepted(valkey: redis.Re
     assert sorted(Event.objects.values_list("name", flat=True)) == ["order_paid", "other"]
     letter = DeadLetter.objects.get()
     assert (letter.code, letter.field, letter.sqlstate) == ("plan_violation", "properties.amount", "")
-    assert letter.error == "It is not of type \"number\". Tracking plan of 'order_paid', version 1."
-    assert letter.failures[0]["error"] == letter.error
+    assert letter.error == "`amount` is not of type \"number\". Tracking plan of 'order_paid', version 1."
+    (failure,) = letter.failures
+    assert (failure["error"], failure["plan_version"]) == (letter.error, 1)
     tick(valkey)
     row = Ledger.objects.get()
     assert (row.accepted, row.stored, row.dead, row.warned) == (3, 2, 1, {}) and balanced(valkey)
@@ -241,3 +244,28 @@ def test_violations_are_forgotten_in_time(valkey: redis.Redis, shop: Any, settin
     assert tally.expire() == 0
     PlanViolation.objects.update(last_at=datetime.now(UTC) - timedelta(days=settings.EVENTS_DEAD_DAYS + 1))
     assert tally.expire() == 1
+
+
+def test_erasing_a_person_drops_what_violations_show_and_keeps_their_counts(
+    shop: services.CreatedProject, valkey: redis.Redis
+) -> None:
+    send = sender("drf", 0, shop.write_key)
+    plan(shop.project, "reject")
+    assert send(BAD | {"user_id": "ann"}).status == 400
+    plan(shop.project, "bury", name="other")
+    queue(valkey, BAD | {"name": "other", "user_id": "ann"}, project_id=shop.project.pk)
+    drain_all(valkey)
+    until(lambda: tick(valkey) and PlanViolation.objects.count() == 2)
+    theirs = PlanViolation.objects.create(
+        project_id=shop.project.pk + 1, name="a", field="f", events=1, examples=[{"value": "1"}],
+        first_at=datetime.now(UTC), last_at=datetime.now(UTC), taken=uuid4(),
+    )  # fmt: skip
+    assert erase_person(shop.project.pk, "ann").proof.rows == 0
+    ours = PlanViolation.objects.filter(project=shop.project)
+    assert [(row.events, row.examples) for row in ours] == [(1, []), (1, [])]
+    theirs.refresh_from_db()
+    assert theirs.examples == [{"value": "1"}]
+    queue(valkey, BAD | {"name": "other", "id": "o-2"}, project_id=shop.project.pk)
+    drain_all(valkey)
+    tally.copy(valkey)
+    assert {row.name: len(row.examples) for row in ours.all()} == {"order_paid": 0, "other": 1}

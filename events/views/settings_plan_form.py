@@ -29,6 +29,7 @@ class Typed:
     fault: Fault | None = None
     errors: dict[str, str] = field(default_factory=dict)
     drafted_from: int = 0
+    drawn_from: str = ""
     no_draft: str = ""
     taken_from: int | None = None
 
@@ -76,9 +77,10 @@ def fill(form: Typed, project: Project, name: str) -> None:
         form.no_draft = "Looking at the latest events took too long. Try again later."
         return
     if made.events:
-        form.text, form.drafted_from = written(msgspec.json.encode(made.schema)), made.events
+        form.text = written(msgspec.json.encode(made.schema))
+        form.drafted_from, form.drawn_from = made.events, made.drawn_from
     else:
-        form.no_draft = "No event of this name is in the database: there is nothing to draft from."
+        form.no_draft = "No event of this name has come: there is nothing to draft from."
 
 
 def save(form: Typed, project: Project, name: str, *, by: str) -> PlanVersion | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 
 from events.catalogue import learn, observe, places, tell
 from events.deletion import delete_some
@@ -110,6 +111,31 @@ def test_of_many_rows_all_are_counted_and_some_are_looked_into(project: Project,
     assert {name: row["events"] for name, row in names(project).items()} == {"a": 5_000, "rare": 30}
     assert properties(project)["x"]["events"] == observe.SAMPLE_OF_NAME
     assert (properties(project)["x"]["share"], properties(project, "rare")["y"]["events"]) == (1, 30)
+
+
+@pytest.mark.parametrize("theirs", [7, 300])
+def test_one_name_of_two_projects_is_two_names(
+    make_project: Callable[..., Any], seal_all: SealAll, theirs: int
+) -> None:
+    one, two = (make_project(name=name).project for name in ("one", "two"))
+    put(rows(one, 5, properties={"x": 1}) + rows(two, theirs, properties={"y": 1}))
+    put(rows(one, 3, name="b", properties={"z": 1}))
+    seal_all()
+    looked = min(theirs, observe.SAMPLE_OF_NAME)
+    assert {key: row["events"] for key, row in properties(one).items()} == {"x": 5}
+    assert {key: row["events"] for key, row in properties(two).items()} == {"y": looked}
+    assert [names(project)["a"]["events"] for project in (one, two)] == [5, theirs]
+
+
+def test_a_seal_of_known_names_reads_and_writes_only_them(project: Project, seal_all: SealAll) -> None:
+    put(rows(project, 300) + rows(project, 300, name="b"))
+    seal_all()
+    CatalogueName.objects.update(sampled=learn.KNOWN)
+    put(rows(project) + rows(project, name="b"))
+    with CaptureQueriesContext(connection) as asked:
+        assert seal_all() == 2
+    told = [query["sql"].split()[0] for query in asked if "catalogue" in query["sql"]]
+    assert told == ["SELECT", "INSERT"]
 
 
 def test_a_flood_of_names_and_keys_and_values_stays_within_bounds(

@@ -36,6 +36,25 @@ FUNNELS = {
     "nobody did": [A, {"name": "never sent"}, B],
     "eight": [A, B, C, A, B, C, D, A],
 }  # fmt: skip
+MANY = [
+    A,
+    {"where": LARGE},
+    {"name": ["a", "b"]},
+    {"where": {"not": PRO}},
+    {"name": ["b", "c", "d"]},
+    {"where": PRO},
+    ANY,
+    B,
+]
+OVERLAPPING = {
+    "five": MANY[:5],
+    "six": MANY[2:],
+    "seven, some equal": [*MANY[:4], A, MANY[1], A],
+    "eight": MANY,
+    "eight, equal ones among them": [*MANY[:6], MANY[5], MANY[1]],
+    "eight equal ones": [A] * 8,
+    "of two sorts and one apart": [A, A | {"where": PRO}, {"name": ["b", "c"]}, C, B | {"where": LARGE}, D],
+}  # fmt: skip
 pytestmark = pytest.mark.usefixtures("seeded_questions")
 
 
@@ -46,7 +65,8 @@ def funnel(seeded: Seeded) -> Callable[..., dict[str, Any]]:
 
 
 def step_of(asked: dict[str, Any]) -> Step:
-    names = [asked["name"]] if isinstance(asked["name"], str) else asked["name"]
+    name = asked.get("name")
+    names = [name] if isinstance(name, str) else name
     return lambda event: (
         (names is None or event.name in names)
         and ("where" not in asked or holds(event, asked["where"], BERLIN))
@@ -114,13 +134,27 @@ def test_the_best_attempt_of_every_person(
     }
 
 
+@pytest.mark.parametrize("window", [12 * 3_600, 604_800])
+@pytest.mark.parametrize("steps", OVERLAPPING.values(), ids=OVERLAPPING.keys())
+def test_in_any_order_an_event_that_meets_several_steps_counts_for_one(
+    seeded: Seeded, funnel: Callable[..., Any], steps: list[dict[str, Any]], window: int
+) -> None:
+    asked = {"steps": steps, "order": "any", "window": window}
+    answer = funnel(**asked)
+    best = expected(seeded.events, answer, steps)
+    attempts = [attempt for attempt, _ in best.values()]
+    assert figures_of(answer["steps"]) == near(figures(attempts, len(steps)))
+    assert everybody(funnel, **asked) == {person: attempt for person, (attempt, _) in best.items()}
+    assert window < 604_800 or answer["steps"][-1]["persons"] > 0
+
+
 @pytest.mark.parametrize("order", ["ordered", "strict", "any"])
 @pytest.mark.parametrize("limit", [1, 2, 10])
 @pytest.mark.parametrize("by", [{"property": "plan"}, {"field": "user_id"}, {"property": "none has it"}])
 def test_groups_by_the_event_that_the_attempt_begins_with(
     seeded: Seeded, funnel: Callable[..., Any], by: dict[str, str], limit: int, order: str
 ) -> None:
-    steps = [A, B | {"where": {"not": PRO}}, A]
+    steps = [A, {"name": ["a", "b"], "where": {"not": PRO}}, A]
     answer = funnel(steps=steps, order=order, window={"last": "1d"}, breakdown=by | {"limit": limit})
     best = expected(seeded.events, answer, steps)
     groups: dict[Any, list[Attempt]] = defaultdict(list)

@@ -49,6 +49,14 @@ def store(shop: Project, valkey: redis.Redis) -> Callable[..., None]:
     return store
 
 
+@pytest.fixture(params=["at once", "in stretches"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the lake is read: of many events the latest days first."""
+    if request.param == "in stretches":
+        monkeypatch.setattr(listing, "MANY", 0)
+        monkeypatch.setattr(listing, "STRETCHES", (0.05, 0.3, 0.6))
+
+
 def drop(name: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE {name}")
@@ -74,7 +82,7 @@ def sent_ids(page: dict[str, Any]) -> list[str]:
 
 
 def test_every_event_is_told_once_while_days_are_dropped_and_others_arrive(
-    shop: Project, store: Callable[..., None], seal_all: Callable[[], int]
+    shop: Project, store: Callable[..., None], seal_all: Callable[[], int], way: None
 ) -> None:
     wanted: list[tuple[str, int]] = []
     for days_ago in range(OLD_DAYS, -1, -1):
@@ -189,7 +197,7 @@ def test_where_postgresql_is_slow_the_lake_answers(
 
 
 def test_a_page_of_large_events_is_short(
-    shop: Project, store: Callable[..., None], seal_all: Callable[[], int]
+    shop: Project, store: Callable[..., None], seal_all: Callable[[], int], way: None
 ) -> None:
     for number in range(11):
         store([event(number, 0, properties={"text": "x" * 900_000})])
@@ -220,6 +228,23 @@ def test_a_cursor_that_is_none_is_refused(shop: Project, after: str) -> None:
     with pytest.raises(BadQuestion) as refused:
         ask(shop, KIND, {"after": after})
     assert refused.value.field == "after"
+
+
+def test_pages_of_the_lake_alone_are_those_of_one_look(
+    shop: Project, store: Callable[..., None], seal_all: Callable[[], int], way: None
+) -> None:
+    wanted = []
+    for days_ago in range(OLD_DAYS, -1, -1):
+        sent = [event(10 * days_ago + n, days_ago - n / 1_000, name="ab"[n % 2]) for n in range(5)]
+        store(sent, days_ago=days_ago)
+        seal_all()
+        wanted += [one["id"] for one in sent if one["name"] == "a"]
+    for limit in (1, 3, 7, 100):
+        after, told = listing._cursor(listing.FIRST, of_lake=True), []
+        while after is not None:
+            page = ask(shop, KIND, {"name": "a", "limit": limit, "after": after})
+            told, after = told + sent_ids(page), page["next"]
+        assert told == wanted[::-1]
 
 
 def test_the_newest_page_reads_no_older_file(

@@ -111,6 +111,33 @@ def test_every_cell_in_every_zone(
     assert_equal(answer, wanted)
 
 
+@pytest.mark.parametrize("mode", ["first_time", "recurring"])
+@pytest.mark.parametrize(
+    ("zone", "interval", "since", "until"),
+    [
+        ("Asia/Beirut", "day", "2026-03-26", "2026-04-01"),  # the 29th, a Sunday, begins at one o'clock
+        ("Asia/Beirut", "week", "2026-03-16", "2026-04-06"),
+        ("America/Santiago", "day", "2026-04-03", "2026-04-08"),  # the 4th has its last hour twice
+        ("Africa/Cairo", "week", "2026-10-19", "2026-11-09"),  # the last hour of the 29th is there twice
+        ("Pacific/Kiritimati", "month", "2026-03-01", "2026-11-01"),  # 14 hours ahead
+    ],
+)
+def test_days_without_a_midnight_or_with_two(
+    seeded: Seeded, retention: Callable[..., Any], zone: str, interval: str, since: str, until: str, mode: str
+) -> None:
+    answer = retention(mode=mode, interval=interval, time_zone=zone, period={"from": since, "until": until})
+    wanted = triangle(seeded.events, answer, {}, {})
+    assert any(later for _, later in wanted)
+    assert_equal(answer, wanted)
+
+
+def test_weeks_begin_on_monday_at_midnight_in_the_time_zone_asked_for(retention: Callable[..., Any]) -> None:
+    answer = retention(interval="week", period={"from": "2026-10-21", "until": "2026-11-04"})
+    assert list(answer["times"]) == [
+        "2026-10-19T00:00:00+02:00", "2026-10-26T00:00:00+01:00", "2026-11-02T00:00:00+01:00",
+    ]  # fmt: skip
+
+
 EVENTS = [
     ({}, {}),
     (PAID, {}),

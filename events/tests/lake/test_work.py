@@ -15,6 +15,7 @@ from events.lake.layout import lake_dir, manifest_path
 from events.lake.seal import Sealed
 from events.lake.work import ALARM, LATE_ALARM, Worker
 from events.models import Batch, Segment
+from events.tests.conftest import queue
 from events.tests.lake.pond import in_lake, in_table, put
 from eventsite.pytest_services import Services
 from tasks.lake import ring
@@ -53,6 +54,20 @@ def test_while_much_comes_merging_waits_but_not_for_ever(
         merged.append(worker.run(valkey)["merged"])
     assert merged == [*[0] * plan.FAN_IN, 1]
     assert in_lake() == in_table()
+
+
+def test_merging_waits_while_the_store_is_behind(
+    project_id: int, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "BUSY_ROWS", 50)
+    queue(valkey, [{"name": "a"}] * 50, project_id=project_id)
+    worker = Worker()
+    for _ in range(plan.FAN_IN):
+        put([{"project_id": project_id}])
+        assert worker.run(valkey)["merged"] == 0
+    valkey.flushdb()
+    worker.look_at = 0.0
+    assert worker.run(valkey)["merged"] == 1
 
 
 def test_a_disk_that_cannot_be_written_alarms_and_heals(

@@ -29,7 +29,7 @@ def violated(shop: Shop) -> None:
     now = timezone.now()
     example = {"at": now.isoformat(), "field": "properties.amount", "mode": "bury"}
     example |= {"event_id": "0190a7c8-1234-7abc-8def-0123456789ab"}
-    example |= {"detail": 'It is not of type "number".', "value": '"<b>19.90"', "version": 1}
+    example |= {"detail": '`amount` is not of type "number".', "value": '"<b>19.90"', "version": 1}
     PlanViolation.objects.create(
         project=shop.project, name="order_paid", field="properties.amount", events=1_234,
         first_at=now, last_at=now, examples=[example], taken=uuid4(),
