@@ -15,13 +15,14 @@ from events.models import DrainFailure, Inbox
 from events.plan import mirror
 from events.plan import tally as plan_tally
 from eventsite import metrics
-from projects import keyring, quotas
+from projects import keyring, quotas, used
 
 log = logging.getLogger(__name__)
 
 # A power cut may bring deleted entries back; their marks are kept a while longer than the entries.
 INBOX_MARGIN_MS: Final = 600_000
 CHECK_SECONDS: Final = 10  # between two looks at whether the ledger balances
+USED_SECONDS: Final = 10  # between two copies of when keys were used
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ def _tick(client: redis.Redis) -> Ticked:
         mirror.rebuild(client)
         plan_tally.copy(client)
         prune_inbox(client)
+        if buffer.is_due(client, "keys-used", every_seconds=USED_SECONDS):
+            used.copy(client)
     except db.Error:
         log.warning("the database went away during a tick")
         connection.close()

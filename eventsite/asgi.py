@@ -4,18 +4,20 @@ import gc
 import os
 from typing import cast
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventsite.settings")
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from events.edge import Application, Edge  # noqa: E402  needs configured settings
 from events.live.asgi import Live  # noqa: E402
 from eventsite import metrics  # noqa: E402
+from eventsite.handler import Handler  # noqa: E402
 from tasks.pipeline import ring  # noqa: E402
 
 metrics.share()
 
+django_application = Handler()
 application = Edge(Live(cast(Application, django_application)), ring)
 
 # A thousand open requests are a hundred thousand objects that die young: the collector's default of 700 costs a sixth

@@ -156,11 +156,11 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
 ]
+LOOP_MIDDLEWARE = ["servestatic.middleware.ServeStaticMiddleware", "eventsite.health.health_middleware"]
 MIDDLEWARE = [
+    *LOOP_MIDDLEWARE,
     "django.middleware.security.SecurityMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
-    "eventsite.health.health_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -52,7 +52,11 @@ def verify() -> None:
 
 
 def keep_for_good(headers: Any, path: str, url: str) -> None:
-    """For servestatic: what pages ask for with its digest (`{% asset %}`) a browser need not ask for again."""
+    """For servestatic: what pages ask for with its digest (`{% asset %}`) a browser need not ask for again.
+
+    Security's middleware does not see static files.
+    """
+    headers["X-Content-Type-Options"] = "nosniff"
     if url.removeprefix("/static/").partition("/")[0] in KEPT:
         headers["Cache-Control"] = "max-age=31536000, public, immutable"
 

@@ -107,7 +107,16 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only in its stubs
-    list_display = ["__str__", "kind", "name", "project", "created_at", "created_by", "revoked_at"]
+    list_display = [
+        "__str__",
+        "kind",
+        "name",
+        "project",
+        "created_at",
+        "created_by",
+        "last_used_at",
+        "revoked_at",
+    ]
     list_filter = ["kind", ("revoked_at", admin.EmptyFieldListFilter)]
     list_select_related = ["project", "created_by"]
     search_fields = ["prefix", "name", "project__name"]
@@ -117,7 +126,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only i
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
         added = ["project", "kind", "name", "allowed_origins"]
-        return [*added, "prefix", "created_at", "created_by", "revoked_at"] if obj else added
+        return [*added, "prefix", "created_at", "created_by", "last_used_at", "revoked_at"] if obj else added
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
         changeable = ("name", "allowed_origins")

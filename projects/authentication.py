@@ -6,6 +6,7 @@ Both ask the mirror in Valkey, never PostgreSQL. No secret appears in an error, 
 import asyncio
 import base64
 import binascii
+import contextlib
 import time
 from collections import OrderedDict
 from hashlib import sha256
@@ -18,7 +19,7 @@ import redis.asyncio
 from django.conf import settings
 
 from eventsite.valkey import async_client, sync_client
-from projects import keyring, keys
+from projects import keyring, keys, used
 from projects.codes import MESSAGE, STATUS, Code
 from projects.keyring import Grant
 from projects.keys import KeyKind
@@ -28,7 +29,10 @@ MAX_REFUSED = 10_000
 MAX_LOOK_UPS = 16  # at a time: a cold start with many keys must not open a connection for each
 LOOK_UP_SECONDS = 0.9  # waiting for a turn included: with the push after it, a request is answered within 2
 
+NOTE_SECONDS = 0.1  # the requests that wait for a look-up wait for this too, once a minute
+
 T = TypeVar("T")
+_noted = used.Noted()  # by `authenticate`, whichever thread it runs in
 
 
 class KeyRefused(Exception):
@@ -88,6 +92,8 @@ def authenticate(secret: str | None, kind: KeyKind) -> Grant:
     verdict = _verdict(value, kind)
     if isinstance(verdict, Code):
         raise KeyRefused(verdict)
+    with contextlib.suppress(redis.RedisError):  # a full Valkey takes no notes
+        _noted.note(sync_client(), verdict.key_id)
     return verdict
 
 
@@ -106,6 +112,7 @@ class KeyCache:
         self._refused: OrderedDict[bytes, tuple[Code, float]] = OrderedDict()
         self._in_flight: dict[bytes, asyncio.Task[Grant | Code | None]] = {}
         self._turns = asyncio.Semaphore(MAX_LOOK_UPS)
+        self._noted = used.Noted()
 
     def cached(self, secret: bytes | str) -> Grant | None:
         """Returns the grant of a good key looked up lately, else None: then `grant` finds out. About 1 µs."""
@@ -171,6 +178,9 @@ class KeyCache:
             _remember(self._refused, digest, (verdict, expires), MAX_REFUSED)
         else:
             _remember(self._known, digest, (verdict, expires), MAX_KNOWN)
+            with contextlib.suppress(redis.RedisError, TimeoutError):  # a full Valkey takes no notes
+                async with asyncio.timeout(NOTE_SECONDS):
+                    await self._noted.note_async(self._client, verdict.key_id)
         return verdict
 
 

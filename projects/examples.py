@@ -28,6 +28,7 @@ KEY = {
     "allowed_origins": ["https://shop.example.com"],
     "prefix": "es_w_Zk3vQ",
     "created_at": "2026-01-05T09:00:00Z",
+    "last_used_at": "2026-01-05T09:20:00Z",
     "revoked_at": None,
 }
 

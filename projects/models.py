@@ -91,6 +91,8 @@ class ApiKey(models.Model):
         related_name="+",
     )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # To about a minute (projects/used.py); null: never.
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ("id",)

@@ -58,9 +58,9 @@ class KeySerializer(StrictFields, serializers.ModelSerializer[ApiKey]):
     class Meta:
         model = ApiKey
         fields: tuple[str, ...] = (
-            "id", "kind", "name", "allowed_origins", "prefix", "created_at", "revoked_at",
+            "id", "kind", "name", "allowed_origins", "prefix", "created_at", "last_used_at", "revoked_at",
         )  # fmt: skip
-        read_only_fields: tuple[str, ...] = ("prefix", "revoked_at")
+        read_only_fields: tuple[str, ...] = ("prefix", "last_used_at", "revoked_at")
 
 
 class ChangeKeySerializer(KeySerializer):

@@ -2,13 +2,13 @@
 
 import json
 import random
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -22,11 +22,14 @@ SENT_ID = "order-7"
 SEALED = "SELECT (SELECT count(*) FROM events_event), (SELECT count(*) FROM events_batch WHERE seal IS NULL)"
 KEPT = 200
 SEEN_SECONDS = 2.0
-FLOOD_SECONDS, FLOOD_BATCH = 3.0, 100
-# Alone it is 59 ms; here the machine also stores 1,000 events a second, and runs whatever else it runs.
-LONGEST_TASK_MS = 500
-WATCH_TASKS = """() => { window.tasks = []; new PerformanceObserver(list => {
-  for (const entry of list.getEntries()) window.tasks.push(entry.duration); }).observe({type: 'longtask'}); }"""
+FLOOD_SECONDS, FLOOD_BATCH = 10.0, 100
+# Of the processor: 41 ms. By the clock a task takes as long as whatever else runs here lets it, which is only printed.
+LONGEST_TASK_MS = 100
+TRACED = ["toplevel", "devtools.timeline"]
+# The longest that no picture was drawn.
+WATCH_PICTURES = """() => { window.pauses = [0]; let last = 0;
+  const draw = at => { if (last) window.pauses.push(at - last); last = at; requestAnimationFrame(draw); };
+  requestAnimationFrame(draw); }"""
 
 
 @pytest.fixture(scope="module")
@@ -168,36 +171,83 @@ def test_live_shows_pauses_and_goes_on(stack: Stack, signed_in: BrowserContext) 
         expect(page.locator("[data-live-words]")).to_have_text("Paused")
 
 
-def test_live_does_not_freeze_at_a_thousand_events_a_second(stack: Stack, signed_in: BrowserContext) -> None:
+def test_live_does_not_freeze_at_a_thousand_events_a_second(
+    stack: Stack, browser: Browser, signed_in: BrowserContext
+) -> None:
     with tab(signed_in) as shown:
         page = shown.page
         shown.open(url(stack, "events?live=1"))
         expect(page.locator("[data-live-words]")).to_contain_text("Live")
-        page.evaluate(WATCH_TASKS)
-        flood = threading.Thread(target=_flood, args=(stack,))
-        flood.start()
-        flood.join()
+        page.evaluate(WATCH_PICTURES)
+        browser.start_tracing(page=page, categories=TRACED)
+        sent = _flood(stack)
         expect(page.locator("[data-live-count]")).to_contain_text("25 of")
         assert page.locator("[data-live-rows] tr").count() <= KEPT
-        longest = max(page.evaluate("window.tasks"), default=0)
-        print(f"the longest task took {longest:.0f} ms")
-        assert longest < LONGEST_TASK_MS
+        longest = _longest_task_ms(browser.stop_tracing())
+        pause = page.evaluate("Math.max(...window.pauses)")
+        print(f"{sent:.0f} events/s: the longest task {longest:.0f} ms, between two pictures {pause:.0f} ms")
+        assert 0 < longest < LONGEST_TASK_MS
         page.mouse.wheel(0, 600)
         expect(page.locator("[data-live-words]")).to_have_text("Paused")
         send(stack, [{"name": "unseen"}])
         expect(page.locator("[data-live-new]")).to_contain_text("new, show")
 
 
-def _flood(stack: Stack) -> None:
-    until = time.monotonic() + FLOOD_SECONDS
-    due = time.monotonic()
+def test_what_is_not_shown_is_told_in_its_place(stack: Stack, signed_in: BrowserContext) -> None:
+    stream = f"es:live:{stack.credentials['project_id']}"
+    with tab(signed_in) as shown:
+        page = shown.page
+        shown.open(url(stack, "events?live=1"))
+        expect(page.locator("[data-live-words]")).to_contain_text("Live")
+        send(stack, [{"name": "before"}])
+        rows = page.locator("[data-live-rows] tr")
+        expect(rows.first).to_contain_text("before")
+        web = psutil.Process(stack.parts()["web"]).children()[-1]
+        with stack.inserts_blocked():
+            send(stack, [{"name": "unseen"}] * 30)
+            web.suspend()  # what is stored now is published, and has left the stream before the web looks
+        try:
+            wait(lambda: _published(stack, stream, b"unseen") >= 30, 20.0, "the stream to have them all")
+            stack.valkey.xtrim(stream, maxlen=0, approximate=False)
+        finally:
+            web.resume()
+        send(stack, [{"name": "after"}])
+        expect(rows.nth(0)).to_contain_text("after", timeout=20_000)
+        expect(rows.nth(1)).to_have_text("30 events not shown: they had left the stream.")
+        expect(rows.nth(2)).to_contain_text("before")
+        stack.valkey.delete(*stack.valkey.keys("es:live*"))  # as a Valkey that has lost it
+        begun = page.get_by_text("Some events not shown: the stream began anew.")
+        expect(begun).to_be_visible(timeout=30_000)
+
+
+def _longest_task_ms(trace: bytes) -> float:
+    """Of the processor, in a page's main thread."""
+    events = json.loads(trace)["traceEvents"]
+    named = (one for one in events if one["name"] == "thread_name")
+    pages = {(one["pid"], one["tid"]) for one in named if one["args"]["name"] == "CrRendererMain"}
+    tasks = (one for one in events if one["name"].endswith("RunTask") and (one["pid"], one["tid"]) in pages)
+    return max((one.get("tdur", 0) / 1000 for one in tasks), default=0.0)
+
+
+def _published(stack: Stack, stream: str, word: bytes) -> int:
+    held: Any = stack.valkey.xrange(stream)
+    return sum(value.count(word) for _, fields in held for value in fields.values())
+
+
+def _flood(stack: Stack) -> float:
+    """Returns how many events a second were taken."""
+    begin = time.monotonic()
+    until = begin + FLOOD_SECONDS
+    due, sent = begin, 0
     while due < until:
         send(
             stack,
             [{"name": f"flood_{number % 7}", "properties": {"n": number}} for number in range(FLOOD_BATCH)],
         )
+        sent += FLOOD_BATCH
         due += FLOOD_BATCH / 1_000
         time.sleep(max(0.0, due - time.monotonic()))
+    return sent / (time.monotonic() - begin)
 
 
 def test_all_of_it_works_without_javascript(stack: Stack, browser: Browser) -> None:

@@ -25,7 +25,8 @@ from events.insights.line import Full, Line
 from events.insights.wire import Reply, Request
 from eventsite.launch import PART_MARK, STACK_MARK
 
-WAITING: Final = 8  # questions in line; more are told to come back
+WAITING: Final = 32  # questions in line, more are told to come back: an overview asks four at once, and several may open one
+WAITING_EXPORTS: Final = 8
 REQUEST_SECONDS: Final = 5.0  # for a request to arrive
 IDLE_SECONDS: Final = 600.0  # after which a process that answers nothing ends
 _LOOK_SECONDS: Final = 15.0
@@ -76,7 +77,7 @@ class Server:
         self._idle: list[Process] = []
         self._zygote: Process | None = None
         self._questions = Line(places=slots, waiting=WAITING, seconds=wire.WAITING_SECONDS)
-        self._exports = Line(places=1, waiting=WAITING, seconds=wire.WAITING_SECONDS)
+        self._exports = Line(places=1, waiting=WAITING_EXPORTS, seconds=wire.WAITING_SECONDS)
 
     def listen(self, path: Path) -> None:
         """Serves for ever."""

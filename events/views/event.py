@@ -27,7 +27,7 @@ FIELDS: Final = ("name", "user_id", "anonymous_id", "session_id")
 def one(request: HttpRequest, project_id: int, event_id: UUID) -> HttpResponse:
     project = project_or_404(request, project_id)
     links = Links(reverse("events", args=[project.pk]), request.GET)
-    context = tried(lambda: {"event": found.event(project.pk, str(event_id))})
+    context = tried(lambda: {"event": found.event(project.pk, str(event_id))}, times=2)
     if "failure" not in context:
         if context["event"] is None:
             raise Http404

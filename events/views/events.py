@@ -22,7 +22,7 @@ from events.views import filtering, known, live, state
 from events.views.asking import answer, tried
 from events.views.conditions import field
 from events.views.overview_parts import over_time
-from events.views.parts import Part
+from events.views.parts import Part, asked_alone
 from events.views.state import Links, State
 from eventsite.pages import page, project_or_404, signed_in
 from eventsite.templatetags.pages import number
@@ -63,7 +63,7 @@ def events(request: HttpRequest, project_id: int) -> HttpResponse:
             name=name,
             template=f"events/_{name}.html",
             url=asked.links.at(reverse("events-part", args=[project.pk, name])).set(),
-            context=made(request, asked, name) if is_whole else None,
+            context=made(request, asked, name, times=2) if is_whole else None,
         )
         for name in (PARTS if asked.is_right and not is_live else ())
     ]
@@ -87,7 +87,7 @@ def events_part(request: HttpRequest, project_id: int, name: str) -> HttpRespons
         raise Http404
     project = project_or_404(request, project_id)
     asked = state.read(request, project, reverse("events", args=[project.pk]))
-    part = Part(name, f"events/_{name}.html", request.get_full_path(), "", made(request, asked, name))
+    part = asked_alone(request, name, f"events/_{name}.html", made(request, asked, name))
     fragments = {"more": "events/_more.html"}  # further rows, in place of the link to them
     return page(request, "parts/page.html", {"part": part}, project=project, fragments=fragments)
 
@@ -109,14 +109,14 @@ def suggestions(request: HttpRequest, project_id: int) -> HttpResponse:
     return response
 
 
-def made(request: HttpRequest, asked: State, name: str) -> dict[str, Any]:
+def made(request: HttpRequest, asked: State, name: str, *, times: int = 1) -> dict[str, Any]:
     """Returns what a part shows, or its failure."""
     if not asked.is_right:
         return {"failure": filtering.NOT_ASKED}
     if name == "histogram":
-        return tried(lambda: histogram(asked))
+        return tried(lambda: histogram(asked), times=times)
     after, columns = request.GET.get("after"), request.GET.getlist("col")
-    return tried(lambda: rows(asked, after, columns[:MAX_COLUMNS]))
+    return tried(lambda: rows(asked, after, columns[:MAX_COLUMNS]), times=times)
 
 
 def histogram(asked: State) -> dict[str, Any]:
@@ -126,7 +126,6 @@ def histogram(asked: State) -> dict[str, Any]:
     return over_time(asked, found, "Events", [shown]) | {
         "total": number(line["total"]),
         "is_empty": not line["total"],
-        "lag": found["lag_seconds"],
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 from django.contrib import messages
@@ -163,9 +164,18 @@ def letter(request: HttpRequest, project_id: int, letter_id: int) -> HttpRespons
         "earlier": waiting.filter(id__lt=found.pk).order_by("-id").values_list("id", flat=True).first(),
         "later": waiting.filter(id__gt=found.pk).order_by("id").values_list("id", flat=True).first(),
         "trace": trace_url(project, found),
+        "group_url": group_url(found),
     }  # fmt: skip
     fragments = {"fate": "failures/_fate.html"}
     return page(request, "failures/letter.html", context, project=project, fragments=fragments)
+
+
+def group_url(found: DeadLetter) -> str:
+    """Where its cause is shown, with the letters that are in the same state."""
+    query = {"fingerprint": found.fingerprint}
+    if found.state != LetterState.WAITING:
+        query["state"] = found.state
+    return f"{reverse('failures-letters', args=[found.project_id])}?{urlencode(query)}"
 
 
 def _moves(request: HttpRequest, project: Project, found: DeadLetter) -> bool:

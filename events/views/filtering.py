@@ -5,6 +5,7 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from events.catalogue import suggest
 from events.views import known
 from events.views.asking import Failure
 from events.views.conditions import FIELDS, WORDS
@@ -45,5 +46,7 @@ def form(asked: State) -> dict[str, Any]:
 
 
 def suggestions(asked: State) -> list[str]:
-    """Paths to filter by: fields, and the properties that occur."""
-    return [f"@{name}" for name in FIELDS] + [place([one.name]) for one in known.properties(asked.project.pk)]
+    """Paths to filter by: fields, and the properties that occur, with the name that is asked for if it is one."""
+    project_id, of_name = asked.project.pk, asked.of_name
+    found = suggest.properties(project_id, of_name) if of_name else known.properties(project_id)
+    return [f"@{name}" for name in FIELDS] + [place([one.name]) for one in found]

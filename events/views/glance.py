@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import redis
+from django import db
+from django.db import connection
 from django.db.models import Sum
 
 from events import buffer
@@ -27,9 +29,14 @@ class Verdict:
 
 def verdict(project_id: int) -> Verdict:
     """Says in words what the ledger's last check found of this project, and what came in within a day."""
-    accepted = Ledger.objects.filter(
+    latest = Ledger.objects.filter(
         project_id=project_id, hour__gte=datetime.now(UTC) - timedelta(hours=HOURS)
-    ).aggregate(events=Sum("accepted"))["events"]
+    )
+    try:
+        accepted = latest.aggregate(events=Sum("accepted"))["events"]
+    except db.Error:
+        connection.close_if_unusable_or_obsolete()
+        return Verdict("warn", "Ledger unknown", "The database does not answer.")
     came = f"{compact(accepted or 0)} in {HOURS} h"
     try:
         differences = buffer.unbalanced(sync_client())
@@ -43,6 +50,10 @@ def verdict(project_id: int) -> Verdict:
 
 
 def failures_waiting(project_id: int) -> int:
-    """Returns how many dead letters wait for somebody, at most COUNTED."""
+    """Returns how many dead letters wait for somebody, at most COUNTED; 0 where nobody knows."""
     waiting = DeadLetter.objects.filter(project_id=project_id, state=LetterState.WAITING)
-    return waiting.order_by()[:COUNTED].count()
+    try:
+        return waiting.order_by()[:COUNTED].count()
+    except db.Error:  # the page says so where it matters
+        connection.close_if_unusable_or_obsolete()
+        return 0

@@ -10,7 +10,7 @@ from events.views import filtering, state
 from events.views.asking import tried
 from events.views.guesses import guesses
 from events.views.overview_parts import MEASURES, PARTS, Asked
-from events.views.parts import Part
+from events.views.parts import Part, asked_alone
 from events.views.state import State
 from eventsite.pages import page, place_exists, project_or_404, signed_in
 
@@ -31,7 +31,7 @@ def overview(request: HttpRequest, project_id: int) -> HttpResponse:
             template=f"overview/_{name}.html",
             url=asked.links.at(reverse("overview-part", args=[project.pk, name])).set(),
             width=WIDTHS.get(name, ""),
-            context=made(request, asked, name) if "whole" in request.GET else None,
+            context=made(request, asked, name, times=2) if "whole" in request.GET else None,
         )
         for name in (PARTS if asked.is_right else ())
     ]
@@ -46,13 +46,11 @@ def overview_part(request: HttpRequest, project_id: int, name: str) -> HttpRespo
         raise Http404
     project = project_or_404(request, project_id)
     asked = state.read(request, project, reverse("overview", args=[project.pk]), compares=True)
-    context = {
-        "part": Part(name, f"overview/_{name}.html", request.get_full_path(), "", made(request, asked, name))
-    }
-    return page(request, "parts/page.html", context, project=project)
+    part = asked_alone(request, name, f"overview/_{name}.html", made(request, asked, name))
+    return page(request, "parts/page.html", {"part": part}, project=project)
 
 
-def made(request: HttpRequest, asked: State, name: str) -> dict[str, Any]:
+def made(request: HttpRequest, asked: State, name: str, *, times: int = 1) -> dict[str, Any]:
     """Returns what a part shows, or its failure."""
     if not asked.is_right:
         return {"failure": filtering.NOT_ASKED}
@@ -63,7 +61,7 @@ def made(request: HttpRequest, asked: State, name: str) -> dict[str, Any]:
         chosen = measure if measure in MEASURES and (measure != "latency" or known.latency) else "events"
         return PARTS[name](Asked(asked, known, chosen)) | _around(asked)
 
-    return tried(make)
+    return tried(make, times=times)
 
 
 def _around(asked: State) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
+from django.urls import reverse
 from django.utils import timezone
 
 from events import deadletter
 from events.deadletter import Wanted
+from events.insights import periods
 from events.models import Event, LetterState
 from events.views.asking import answer
 from events.views.conditions import of_property
@@ -75,7 +78,13 @@ def stats(asked: Asked) -> dict[str, Any]:
         )
     else:
         shown.append(
-            {"measure": "latency", "label": "Latency", "value": "–", "detail": "no property like duration_ms"}
+            {
+                "measure": "latency",
+                "label": "Latency",
+                "value": "–",
+                "detail": "no property like duration_ms",
+                "values": [],  # without it a template would take the dict's method
+            }
         )
     for one in shown[: len(MEASURES) if asked.guesses.latency else -1]:
         one["url"] = asked.state.links.set(measure=one["measure"])
@@ -171,12 +180,13 @@ def _by_name(asked: Asked) -> dict[str, Any]:
             }
         )
     total = sum(row["total"] for row in rows)
-    spec = _spec(asked.state, found["times"], series[::-1], stack=True)
+    is_open = _is_open(asked.state, found)
+    spec = _spec(asked.state, found["times"], series[::-1], is_open=is_open, stack=True)
     sums = [sum(values) for values in zip(*(one["v"] for one in series), strict=True)]
     return {
-        "title": "Events by name", "note": _note(asked.state, found), "spec": spec, "rows": rows, "is_empty": not total,
-        "finding": f"{number(total)} events; {_peak(sums, found['times'])}", "is_compared": asked.state.compare,
-        "table": _table(found["times"], series),
+        "title": "Events by name", "note": _note(asked.state, found), "as_of": _as_of(found), "spec": spec, "rows": rows,
+        "is_empty": not total, "finding": f"{number(total)} events; {_peak(sums, found['times'])}",
+        "is_compared": asked.state.compare, "table": _table(found["times"], series, is_open=is_open),
     }  # fmt: skip
 
 
@@ -243,10 +253,12 @@ def over_time(
     state: State, found: dict[str, Any], title: str, series: list[dict[str, Any]], unit: str = ""
 ) -> dict[str, Any]:
     """Lines for overview/_chart.html; `found`: the answer they are from. The last one is what is said in words."""
-    times, values = found["times"], series[-1]["v"]
+    times, values, is_open = found["times"], series[-1]["v"], _is_open(state, found)
+    spec = _spec(state, times, series, is_open=is_open, unit=unit)
     return {
-        "title": title, "note": _note(state, found), "spec": _spec(state, times, series, unit=unit), "lines": series[::-1],
-        "is_empty": not any(values), "finding": f"{title}; {_peak(values, times, unit)}", "table": _table(times, series),
+        "title": title, "note": _note(state, found), "as_of": _as_of(found), "spec": spec, "lines": series[::-1],
+        "is_empty": not any(values), "finding": f"{title}; {_peak(values, times, unit)}",
+        "table": _table(times, series, is_open=is_open),
     }  # fmt: skip
 
 
@@ -255,12 +267,32 @@ def _before(line: dict[str, Any]) -> list[Any] | None:
 
 
 def _spec(
-    state: State, times: Sequence[str], series: list[dict[str, Any]], *, stack: bool = False, unit: str = ""
+    state: State,
+    times: Sequence[str],
+    series: list[dict[str, Any]],
+    *,
+    is_open: bool,
+    stack: bool = False,
+    unit: str = "",
 ) -> dict[str, Any]:
     return {
-        "t": [_epoch(time) for time in times], "series": series, "stack": stack, "unit": unit, "select": True,
+        "t": [_epoch(time) for time in times], "series": series, "open": is_open, "stack": stack, "unit": unit, "select": True,
         "tz": state.zone.key,
     }  # fmt: skip
+
+
+def _is_open(state: State, found: dict[str, Any]) -> bool:
+    """Whether the last bucket reaches beyond what is known, or beyond the period: what it holds is not all of it."""
+    if not found["times"]:
+        return False
+    start = datetime.fromisoformat(found["times"][-1])
+    end = periods.end_of_bucket(start, state.zone, found["period"]["interval"])
+    return end > min(datetime.fromisoformat(found["as_of"]), datetime.fromisoformat(found["period"]["until"]))
+
+
+def _as_of(found: dict[str, Any]) -> datetime:
+    """All that was stored until then is in the answer."""
+    return datetime.fromisoformat(found["as_of"])
 
 
 def _note(state: State, found: dict[str, Any]) -> str:
@@ -275,13 +307,13 @@ def _peak(values: Sequence[Any], times: Sequence[str], unit: str = "") -> str:
     return f"the most, {compact(value)}{unit}, at {time[:16].replace('T', ' ')}"
 
 
-def _table(times: Sequence[str], series: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _table(times: Sequence[str], series: Sequence[dict[str, Any]], *, is_open: bool) -> dict[str, Any]:
     """The chart's numbers for _data_table.html, the latest first."""
+    said = [time[:16].replace("T", " ") for time in times]
+    if is_open:
+        said[-1] += ", so far"
     columns = [{"label": "Time", "kind": "mono"}] + [{"label": one["n"], "kind": "num"} for one in series]
-    rows = [
-        [time[:16].replace("T", " "), *(_cell(one["v"][place]) for one in series)]
-        for place, time in enumerate(times)
-    ]
+    rows = [[time, *(_cell(one["v"][place]) for one in series)] for place, time in enumerate(said)]
     return {"columns": columns, "rows": rows[::-1]}
 
 
@@ -338,7 +370,11 @@ def failures(asked: Asked) -> dict[str, Any]:
     """What waits to be mended, whenever it failed: the period does not touch it."""
     wanted = Wanted(project_id=asked.state.project.pk, state=LetterState.WAITING)
     found = deadletter.groups(wanted).groups
-    return {"groups": found[:5], "waiting": sum(one.letters for one in found), "is_empty": not found}
+    address = reverse("failures-letters", args=[asked.state.project.pk])
+    rows = [
+        {"group": one, "url": f"{address}?{urlencode({'fingerprint': one.fingerprint})}"} for one in found[:5]
+    ]
+    return {"rows": rows, "waiting": sum(one.letters for one in found), "is_empty": not found}
 
 
 PARTS: Final[dict[str, Callable[[Asked], dict[str, Any]]]] = {

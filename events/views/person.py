@@ -15,7 +15,7 @@ from events.views import events as explorer
 from events.views.asking import answer, tried
 from events.views.conditions import field
 from events.views.events import Row
-from events.views.parts import Part
+from events.views.parts import Part, asked_alone
 from events.views.state import Links
 from eventsite.pages import page, project_or_404, signed_in
 from projects.models import Project
@@ -43,14 +43,14 @@ def person(request: HttpRequest, project_id: int) -> HttpResponse:
     context: dict[str, Any] = {"who": who, "events_url": links.path}
     if who:
         after = request.GET.get("after")
-        context |= tried(lambda: _timeline(project, who, after))
+        context |= tried(lambda: _timeline(project, who, after), times=2)
         context["filter_url"] = links.adding(field("person", who))
         context["names"] = Part(
             "names",
             "events/_names.html",
             f"{reverse('events-person-names', args=[project.pk])}?{request.GET.urlencode()}",
             "w4",
-            tried(lambda: _names(project, who)) if "whole" in request.GET else None,
+            tried(lambda: _names(project, who), times=2) if "whole" in request.GET else None,
         )
     return page(request, "events/person.html", context, project=project)
 
@@ -61,9 +61,7 @@ def person_names(request: HttpRequest, project_id: int) -> HttpResponse:
     """What a person did, by name: a question of its own, for the lake takes longer than the latest events."""
     project = project_or_404(request, project_id)
     who = request.GET.get("who", "").strip()
-    part = Part(
-        "names", "events/_names.html", request.get_full_path(), "", tried(lambda: _names(project, who))
-    )
+    part = asked_alone(request, "names", "events/_names.html", tried(lambda: _names(project, who)))
     return page(request, "parts/page.html", {"part": part}, project=project)
 
 

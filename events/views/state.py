@@ -14,6 +14,7 @@ from events.insights.errors import BadQuestion
 from events.insights.periods import Period
 from events.insights.question import PeriodQuestion
 from events.views.conditions import Condition, condition, field
+from events.views.parts import AGAIN
 from projects.models import Project
 
 CHOICES: Final = (("1h", "1 h"), ("24h", "24 h"), ("7d", "7 d"), ("30d", "30 d"))
@@ -63,7 +64,7 @@ class Links:
 
     def _copy(self) -> QueryDict:
         query = self.query.copy()
-        for name in ("after", "live"):
+        for name in ("after", "live", AGAIN):
             query.pop(name, None)
         return query
 

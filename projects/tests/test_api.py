@@ -90,7 +90,7 @@ def test_a_new_key_shows_its_secret_once(client, ada, make_project):
     response = client.post(address, {"kind": "read", "name": "Dashboard"})
     body = response.json()
     assert response.status_code == 201
-    shown = {"id", "kind", "name", "allowed_origins", "prefix", "created_at", "revoked_at"}
+    shown = {"id", "kind", "name", "allowed_origins", "prefix", "created_at", "last_used_at", "revoked_at"}
     assert set(body) == {*shown, "secret"}
     assert body["secret"].startswith(body["prefix"])
     listed = client.get(address).json()

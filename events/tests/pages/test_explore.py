@@ -2,24 +2,34 @@
 
 import html
 import re
+import socketserver
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import redis
+from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from events.catalogue.places import MAX_NAMES, MAX_PROJECT_PROPERTIES
+from events.catalogue_models import CatalogueName, CatalogueProperty
 from events.drain import drain
+from events.insights import wire
 from events.models import DeadLetter
 from events.tests.conftest import queue
 from events.tests.pages.conftest import Shop, browser
 from events.views import overview_parts
+from events.views.asking import tried
+from events.views.conditions import FIELDS
+from eventsite.state import places
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tables")]
 PARTS = ("stats", "chart", "top", "slowest", "failures")
@@ -33,6 +43,7 @@ NASTY = {
     "q": '"<b>',
 }
 MORE = {"HX-Request": "true", "HX-Target": "more"}
+SUGGESTED_SECONDS = 0.5  # 50 ms on an idle machine
 SECONDS = 1.5  # of the server for a page of a few events; 20 ms of it on an idle machine
 
 
@@ -112,6 +123,15 @@ def test_the_overview_says_what_came_without_javascript(stored: Shop) -> None:
     assert whole.count('data-chart="chart-data"') == 1
 
 
+def test_a_project_without_durations_has_an_overview_all_the_same(
+    shop: Shop, store: Callable[[list[dict[str, Any]]], None], questions: object
+) -> None:
+    store([event(1, "view", plan="pro")])
+    assert "Latency – no property like duration_ms" in text(
+        browser(shop.owner), shop.path("overview?whole=1")
+    )
+
+
 def test_the_strip_chooses_what_is_drawn(stored: Shop) -> None:
     client = browser(stored.owner, htmx="part-chart")
     titles = {
@@ -124,6 +144,18 @@ def test_the_strip_chooses_what_is_drawn(stored: Shop) -> None:
         shown = text(client, stored.path(f"overview/chart?measure={measure}"))
         assert shown.strip().startswith(title)
     assert "status ≥ 500" in text(client, stored.path("overview/chart?measure=errors"))
+
+
+def test_the_bucket_that_is_not_over_is_said_to_be_so(stored: Shop) -> None:
+    client = browser(stored.owner, htmx="part")
+    past = "from=2026-01-05T08:00Z&until=2026-01-05T10:00Z"
+    for below in ("overview/chart", "overview/chart?measure=errors", "events/part/histogram"):
+        shown, page = text(client, stored.path(below)), client.get(stored.path(below)).content.decode()
+        assert shown.count("so far") == 1, below
+        assert '"open": true' in page
+        assert re.search(r"as of (now|\d+ s ago)", shown), below
+        mark = "&" if "?" in below else "?"
+        assert "so far" not in text(client, stored.path(f"{below}{mark}{past}"))
 
 
 def test_every_row_is_a_filter(stored: Shop) -> None:
@@ -164,15 +196,77 @@ def test_a_part_that_fails_leaves_the_page(shop: Shop, store: Callable[[list[dic
     assert client.get(shop.path("events/suggestions?what=plan")).content.strip() == b""
 
 
+@contextmanager
+def always_busy() -> Iterator[list[wire.Request]]:
+    """In place of the process that answers questions: one that never has time. Gives what it was asked."""
+    asked: list[wire.Request] = []
+    path = places(settings.VAR_DIR).question_socket
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+
+    class Busy(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(wire.receive_request(self.request))
+            wire.send_reply(self.request, wire.Reply(wire.BUSY))
+
+    with socketserver.UnixStreamServer(str(path), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
+            path.unlink()
+
+
+def test_a_part_that_is_busy_is_asked_for_once_more_and_then_says_so(
+    shop: Shop, store: Callable[[list[dict[str, Any]]], None]
+) -> None:
+    store([event(1, "view")])
+    client = browser(shop.owner, htmx="part")
+    with always_busy() as asked:
+        first = client.get(shop.path("overview/top?period=7d")).content.decode()
+        (again,) = re.findall(r'hx-get="([^"]+)" hx-trigger="load delay:1s" hx-target="#part-top"', first)
+        assert html.unescape(again) == shop.path("overview/top?period=7d&again=1")
+        second = client.get(html.unescape(again)).content.decode()
+        assert "Too many questions" in second
+        assert "Retry" in second
+        assert "load" not in second
+        assert len(asked) == 2
+        whole = browser(shop.owner).get(shop.path("overview?whole=1")).content.decode()
+        assert whole.count("Too many questions") == 3  # slowest knows no duration, failures are PostgreSQL's
+        assert 'hx-trigger="load' not in whole
+        assert len(asked) == 2 + 2 * 3
+
+
+def test_a_part_that_loses_its_connection_leaves_a_new_one_to_the_next() -> None:
+    def die() -> dict[str, Any]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return {}
+
+    assert tried(die)["failure"].title == "The database does not answer."
+    assert tried(lambda: {"letters": DeadLetter.objects.count()}) == {"letters": 0}
+
+
 def test_failures_that_wait_are_told_by_their_cause(stored: Shop) -> None:
     now = datetime.now(UTC)
     DeadLetter.objects.create(
         project=stored.project, payload=b"{}", code="data_error", error="out of range", stage="store", attempts=1,
         received_at=now, fingerprint="f", state="waiting", field="properties.amount",
     )  # fmt: skip
-    shown = text(browser(stored.owner, htmx="part"), stored.path("overview/failures"))
+    client = browser(stored.owner, htmx="part")
+    shown = text(client, stored.path("overview/failures"))
     assert "1 wait" in shown
     assert "properties.amount" in shown
+    (group,) = {link for link in links(client, stored.path("overview/failures")) if "fingerprint" in link}
+    assert "out of range" in text(client, group)
+    letter = next(link for link in links(client, group) if re.search(r"/failures/\d+$", link))
+    assert group in links(browser(stored.owner), letter)
+    DeadLetter.objects.update(state="discarded")
+    back = next(link for link in links(browser(stored.owner), letter) if "fingerprint" in link)
+    assert "out of range" in text(client, back)
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -214,6 +308,55 @@ def test_a_filter_is_added_by_a_form(stored: Shop) -> None:
     assert "duration_ms" in options
     values = client.get(stored.path("events/suggestions?what=plan")).content.decode()
     assert re.findall(r'value="(\w+)"', values) == ["free", "pro"]
+
+
+def test_suggestions_are_the_catalogues(stored: Shop) -> None:
+    client = browser(stored.owner)
+
+    def options(query: str = "") -> list[str]:
+        found = client.get(stored.path(f"events/suggestions?{query}")).content.decode()
+        return [html.unescape(option) for option in re.findall(r'value="([^"]*)"', found)]
+
+    assert options("what=@name") == ["view", "request", "step", "<nasty> & ünïcode"]
+    assert options("f=@name:eq:view")[len(FIELDS) :] == ["plan"]
+    assert options("what=status&f=@name:eq:request") == ["200", "500"]
+    assert options("what=a%5C.b") == ["dot"]
+    assert options("what=@person") == ["ada", "u0", "u1", "u2", "u3", "u4", "مرحبا"]  # the lake's
+    assert options("what=deep.er") == ['[{"n":7}]']
+    assert options("what=@occurred_at") == options("what=none") == []
+
+
+def test_suggestions_of_a_full_catalogue_are_there_at_once(shop: Shop) -> None:
+    cache.clear()
+    fill_catalogue(shop.project.pk)
+    client = browser(shop.owner)
+    for query in ("", "f=@name:eq:name_7", "what=@name", "what=key_8"):
+        client.get(shop.path("events/suggestions"))
+        cache.clear()
+        begin = time.perf_counter()
+        assert b"option" in client.get(shop.path(f"events/suggestions?{query}")).content
+        took = time.perf_counter() - begin
+        print(f"{query or 'paths'}: {took * 1000:.0f} ms")
+        assert took < SUGGESTED_SECONDS, query
+
+
+def fill_catalogue(project_id: int) -> None:
+    """As much as it holds: 500 names, 20,000 properties with 40 values each."""
+    now = datetime.now(UTC)
+    seen = {"first_at": now, "last_at": now, "first_received_at": now, "last_received_at": now}
+    named = CatalogueName.objects.bulk_create(
+        CatalogueName(project_id=project_id, name=f"name_{n}", events=n, sampled=n, days={}, **seen)
+        for n in range(MAX_NAMES)
+    )
+    values = {f"value {n} of forty": n for n in range(40)}
+    CatalogueProperty.objects.bulk_create(
+        CatalogueProperty(
+            project_id=project_id, of_name=named[n % MAX_NAMES], key=f"key_{n}" if n % 2 else f"key_{n // MAX_NAMES}",
+            events=n, types={"string": [n, 0, 1], "number": [1, 0, 1]}, from_sampled=0, to_sampled=n, sketch=b"x" * 3_000,
+            values=values, has_all_values=False, example="x", **seen,
+        )
+        for n in range(MAX_PROJECT_PROPERTIES)
+    )  # fmt: skip
 
 
 def dict_of(address: str) -> dict[str, list[str]]:

@@ -44,6 +44,15 @@ def test_a_key_is_made_shown_once_bound_and_revoked(shop: Shop) -> None:
     assert key.revoked
 
 
+def test_keys_say_when_they_were_last_used(shop: Shop) -> None:
+    client = browser(shop.owner)
+    assert b">never<" in client.get(shop.path("settings/keys")).content
+    shop.project.keys.update(last_used_at=datetime(2026, 1, 5, 9, 20, tzinfo=UTC))
+    answer = client.get(shop.path("settings/keys")).content
+    assert b">never<" not in answer
+    assert b"2026-01-05T09:20:00" in answer
+
+
 def test_an_origin_that_is_none_is_told(shop: Shop) -> None:
     form = {"kind": "write", "allowed_origins": "shop.example.com/path"}
     answer = browser(shop.owner).post(shop.path("settings/keys/new"), form)
