@@ -41,7 +41,7 @@ format: $(VENV)/development ## let ruff format and mend
 	@$(BIN) -m ruff check --fix .
 
 BENCH ?= ingest
-bench: $(VENV)/runtime ## measure this machine: ingestion (needs wrk); BENCH=store the insert, BENCH=admin its lists at 5 million events
+bench: $(VENV)/runtime ## measure this machine: ingestion (needs wrk); BENCH=store the insert, BENCH=admin its lists at 5 million events, BENCH=pages the pages at 10 million
 	@exec $(BIN) -m bench.$(BENCH) $(ARGS)
 
 bench-insights: $(VENV)/runtime ## questions of 10 million events: ours, PostgreSQL's, DuckDB by hand (ARGS='--events 1000000')

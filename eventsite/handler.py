@@ -18,7 +18,7 @@ from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
 # Of all web processes together; each has a connection. Questions hold some of them for seconds, the line for these is shorter.
-THREADS: Final = 32
+THREADS: Final = 40
 LEAST_THREADS: Final = 12  # of a process
 
 

@@ -25,7 +25,7 @@ from events.insights.line import Full, Line
 from events.insights.wire import Reply, Request
 from eventsite.launch import PART_MARK, STACK_MARK
 
-WAITING: Final = 32  # questions in line, more are told to come back: an overview asks four at once, and several may open one
+WAITING: Final = 20  # questions in line; more are told to come back. The web has threads for twice as many (eventsite/handler.py)
 WAITING_EXPORTS: Final = 8
 REQUEST_SECONDS: Final = 5.0  # for a request to arrive
 IDLE_SECONDS: Final = 600.0  # after which a process that answers nothing ends

@@ -33,7 +33,7 @@ from events.insights.errors import (
     TooSlow,
 )
 from events.insights.line import Full, Line
-from events.insights.server import Process, Server
+from events.insights.server import WAITING, Process, Server
 from events.insights.wire import Reply, Request
 from events.lake.layout import lake_dir
 from events.tests.insights.question_process import write_segment
@@ -202,7 +202,7 @@ def test_a_question_ends_when_its_asker_leaves(kind: bytes) -> None:
 
 
 def test_the_waiting_line_is_bounded() -> None:
-    askers = [connect(ENDLESS) for _ in range(10)]  # one is answered, eight wait
+    askers = [connect(ENDLESS) for _ in range(WAITING + 2)]  # one is answered, the line is full
     try:
         answered = select.select(askers, [], [], 2)[0]
         assert [wire.receive_reply(asker).code for asker in answered] == [wire.BUSY]
