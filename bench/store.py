@@ -46,7 +46,6 @@ def use(stack: Stack) -> None:
         EVENTSITE_VAR=str(stack.var),
         DATABASE_URL=stack.credentials["database_url"],
         REDIS_URL=stack.credentials["redis_url"],
-        DATABASE_CONN_MAX_AGE="3600",
         DJANGO_SETTINGS_MODULE="eventsite.settings",
     )
     import django

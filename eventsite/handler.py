@@ -33,8 +33,8 @@ class Handler(ASGIHandler):
             super().load_middleware(is_async=False)
         finally:
             settings.MIDDLEWARE = whole
-        size = max(THREADS // settings.WEB_WORKERS, LEAST_THREADS)
-        self._threads = ThreadPoolExecutor(size, "web", initializer=_keep_connection)
+        self.size = max(THREADS // settings.WEB_WORKERS, LEAST_THREADS)
+        self.threads = ThreadPoolExecutor(self.size, "web", initializer=_keep_connection)
         self._outer: Any = self._in_thread
         for path in reversed(whole[:in_loop]):
             self._outer = convert_exception_to_response(import_string(path)(self._outer))
@@ -46,7 +46,7 @@ class Handler(ASGIHandler):
     async def _in_thread(self, request: HttpRequest) -> HttpResponseBase:
         # With a context of its own: languages, time zones and the like end with the request.
         run = contextvars.copy_context().run
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run, self._respond, request)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, run, self._respond, request)
 
     def _respond(self, request: HttpRequest) -> HttpResponseBase:
         close_old_connections()  # one that is broken; the signals of a request reach other threads only
@@ -55,4 +55,5 @@ class Handler(ASGIHandler):
 
 def _keep_connection() -> None:
     """For this thread alone: those of streams, which are the request's own, end with it."""
-    connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    age = settings.DATABASE_CONN_MAX_AGE
+    connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": age, "CONN_HEALTH_CHECKS": True}

@@ -44,7 +44,7 @@ try:
     DATABASE_URL = DATABASE_URL or embedded.urls(VAR_DIR).database_url
     REDIS_URL: str = address("REDIS_URL", "(rediss?|unix)://", "redis://:password@host:6379/0")
     REDIS_URL = REDIS_URL or embedded.urls(VAR_DIR).redis_url
-    DATABASE_CONN_MAX_AGE: int = env.int("DATABASE_CONN_MAX_AGE", 0, validate=validate.Range(min=0))
+    DATABASE_CONN_MAX_AGE: int = env.int("DATABASE_CONN_MAX_AGE", 300, validate=validate.Range(min=0))
     METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
     SECRET_KEY: str = env.str("SECRET_KEY", "") or embedded.secret_key(VAR_DIR)
     DEBUG: bool = env.bool("DEBUG", False)
@@ -187,7 +187,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=DATABASE_CONN_MAX_AGE)}
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
 # A hung server must not block a caller for ever; statement limits are set where the statements are.
 DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -21,7 +21,7 @@ from events.persons import person_of
 from events.views import filtering, known, live, state
 from events.views.asking import answer, tried
 from events.views.conditions import field
-from events.views.overview_parts import over_time
+from events.views.overview_chart import over_time
 from events.views.parts import Part, asked_alone
 from events.views.state import Links, State
 from eventsite.pages import page, project_or_404, signed_in

@@ -9,7 +9,8 @@ from django.views.decorators.http import require_safe
 from events.views import filtering, state
 from events.views.asking import tried
 from events.views.guesses import guesses
-from events.views.overview_parts import MEASURES, PARTS, Asked
+from events.views.overview_asked import MEASURES, Asked
+from events.views.overview_parts import PARTS
 from events.views.parts import Part, asked_alone
 from events.views.state import State
 from eventsite.pages import page, place_exists, project_or_404, signed_in
