@@ -97,6 +97,7 @@ VICTIMS: dict[str, Callable[[Stage], int]] = {
     "Valkey": lambda stage: part_pid(stage.stack, "valkey"),
     "PostgreSQL": lambda stage: part_pid(stage.stack, "postgres"),
     "a backend": _backend_pid,
+    "the lake's worker": lambda stage: part_pid(stage.stack, "lake"),
 }
 
 # --- faults -------------------------------------------------------------------------------------------------------

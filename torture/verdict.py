@@ -1,4 +1,4 @@
-"""The count: every acknowledged event is stored, dead or queued; none is there twice; the ledger balances."""
+"""The count: every acknowledged event is stored, dead or queued; none is there twice; ledger and lake agree with the table."""
 
 import io
 import re
@@ -40,6 +40,7 @@ class Verdict:
     """Counts by place, that is by the fault that was at work when the event was acknowledged.
 
     `buried`: dead letters of sound events. `unbalanced`: the ledger's hours that do not add up. `waits`: still queued.
+    `lake`: how the lake differs from the table.
     """
 
     lost: Counter[int] = field(default_factory=Counter)
@@ -49,16 +50,18 @@ class Verdict:
     waits: int = 0
     stored: int = 0
     dead: int = 0
+    lake: str = ""
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.doubled or self.buried or self.unbalanced or self.waits)
+        return not (self.lost or self.doubled or self.buried or self.unbalanced or self.waits or self.lake)
 
     def told(self) -> str:
         text = (
             f"lost {self.lost.total()}, doubled {self.doubled.total()}, wrongly buried {self.buried.total()}"
         )
-        return f"{text}, still queued {self.waits}, ledger {'; '.join(self.unbalanced) or 'balances'}"
+        text += f", still queued {self.waits}, ledger {'; '.join(self.unbalanced) or 'balances'}"
+        return f"{text}, lake {self.lake or 'equals the table'}"
 
 
 def judge(stack: Stack, acknowledged: Sequence[Acknowledged]) -> Verdict:
@@ -90,7 +93,17 @@ def judge(stack: Stack, acknowledged: Sequence[Acknowledged]) -> Verdict:
     finally:
         connection.close()
     verdict.unbalanced = _balance(stack)
+    verdict.lake = _difference(stack)
     return verdict
+
+
+def _difference(stack: Stack) -> str:
+    """Waits until everything is sealed; returns what `lake verify` says where it finds a difference."""
+    unsealed = "SELECT count(*) FROM events_batch WHERE seal IS NULL"
+    with suppress(AssertionError):
+        wait(lambda: stack.ask(unsealed)[0][0] == 0, QUIET_SECONDS, "everything is sealed")
+    verified = stack.run("manage.py", "lake", "verify")
+    return "" if verified.returncode == 0 else (verified.stdout + verified.stderr)[-1_000:]
 
 
 def _is_empty(stack: Stack) -> bool:
