@@ -18,27 +18,28 @@ NOW_COUNTED: Final = 100_000
 
 
 def stats(asked: Asked) -> dict[str, Any]:
+    latency = asked.guesses.latency
+    series: list[dict[str, Any]] = [
+        {"label": "events"},
+        {"label": "persons", "measure": {"kind": "persons"}},
+        {"label": "errors", "where": asked.guesses.errors},
+    ]
+    if latency:
+        series.append({"label": "latency", "measure": {"kind": "p95", "property": latency}})
     found = asked.trends(
-        series=[
-            {"label": "events"},
-            {"label": "persons", "measure": {"kind": "persons"}},
-            {"label": "errors", "where": asked.guesses.errors},
-        ],
+        series=series,
         ratio=[2, 0],
         totals=True,
         compare=asked.compared,
     )
-    events, persons, _ = found["series"]
+    events, persons, _, *times = found["series"]
     shown = [
         _stat("events", events, _count, good_up=True),
         _stat("persons", persons, _count, good_up=True),
         _stat("errors", found["ratio"], _per_cent, unit="%", good_up=False),
     ]
-    if asked.guesses.latency:
-        times = asked.latency(compare=asked.compared)
-        shown.append(
-            _stat("latency", _of_performance(times, "p95"), figure, unit=asked.guesses.unit, good_up=False)
-        )
+    if times:
+        shown.append(_stat("latency", times[0], figure, unit=asked.guesses.unit, good_up=False))
     else:
         shown.append(
             {
@@ -49,7 +50,7 @@ def stats(asked: Asked) -> dict[str, Any]:
                 "values": [],  # without it a template would take the dict's method
             }
         )
-    for one in shown[: len(MEASURES) if asked.guesses.latency else -1]:
+    for one in shown[: len(MEASURES) if latency else -1]:
         one["url"] = asked.state.links.set(measure=one["measure"])
         one["is_current"] = one["measure"] == asked.measure
     return {"stats": shown, "now": _now(asked.state), "seconds": NOW_SECONDS, "is_empty": not events["total"]}
@@ -84,13 +85,6 @@ def change(total: Any, before: Any, *, good_up: bool, in_points: bool = False) -
         return {}
     is_up = difference > 0
     return {"change": text, "change_up": is_up, "change_tone": "good" if is_up == good_up else "bad"}
-
-
-def _of_performance(found: dict[str, Any], name: str) -> dict[str, Any]:
-    line = {"total": found["total"][name], "values": (found["series"] or {}).get(name)}
-    if "previous" in found:
-        line["previous"] = {"total": found["previous"]["total"][name]}
-    return line
 
 
 def _now(state: State) -> float:
