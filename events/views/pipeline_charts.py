@@ -11,6 +11,7 @@ from eventsite.templatetags.pages import compact, number
 
 PERIODS: Final = {"15m": ("15 m", 90), "1h": ("1 h", 360)}  # samples
 SYNC: Final = "pipeline"
+LEAST_SECONDS: Final = 600  # shown, however young the stack is
 GAP_SECONDS: Final = 30  # without a sample: the line is broken there
 TABLE_ROWS: Final = 60
 SPARK: Final = 36  # samples: six minutes
@@ -131,7 +132,7 @@ def _chart(
         | ({"dash": [6, 4]} if line.dashed else {"fill": place == 0 and name in FILLED})
         for place, (line, v) in enumerate(zip(series, values, strict=True))
     ]
-    spec = {"t": times, "series": lines, "sync": SYNC, "unit": unit, "tz": zone}
+    spec = {"t": times, "series": lines, "sync": SYNC, "unit": unit, "tz": zone, "least": LEAST_SECONDS}
     findings = (_finding(line.name, v, unit) for line, v in zip(series, values, strict=True))
     return Chart(
         id=f"chart-{name}",

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.http import HttpRequest, QueryDict
 
+from events import times
 from events.insights import periods
 from events.insights.errors import BadQuestion
 from events.insights.periods import Period
@@ -91,10 +92,15 @@ class State:
 
     def question(self, **more: Any) -> dict[str, Any]:
         """The JSON of a question of this period, zone and filters."""
-        asked: dict[str, Any] = {"period": self.asked_period, "time_zone": self.zone.key, **more}
+        asked: dict[str, Any] = {"period": self._ends, "time_zone": self.zone.key, **more}
         if where := self.where:
             asked["where"] = where
         return asked
+
+    @property
+    def _ends(self) -> dict[str, str]:
+        """The same for all parts of a page, whatever buckets each has: `last` ends with a bucket."""
+        return {"from": _text(self.period.since), "until": _text(self.period.until)}
 
     @property
     def where(self) -> dict[str, Any] | None:
@@ -102,7 +108,7 @@ class State:
 
     def asked(self) -> dict[str, str]:
         """The same as parameters of an address of the API."""
-        found = {"period": msgspec.json.encode(self.asked_period).decode(), "time_zone": self.zone.key}
+        found = {"period": msgspec.json.encode(self._ends).decode(), "time_zone": self.zone.key}
         if where := self.where:
             found["where"] = msgspec.json.encode(where).decode()
         return found
@@ -110,11 +116,7 @@ class State:
     @property
     def interval(self) -> str:
         """Of a chart: finer than what a question takes by itself."""
-        length = self.period.until - self.period.since
-        for interval, longest in INTERVALS:
-            if length <= longest:
-                return interval
-        return "month"
+        return _interval_of(self.period)
 
     @property
     def chips(self) -> list[dict[str, str]]:
@@ -178,15 +180,12 @@ def read(
         asked = {"from": given["from"]} | ({"until": given["until"]} if given.get("until") else {})
     else:
         asked = {"last": given.get("period") or last}
-    now = datetime.now(UTC)
     try:
-        period = periods.resolve(
-            PeriodQuestion(asked.get("last"), asked.get("from"), asked.get("until")), zone, None, now
-        )
+        period = _period(asked, zone)
     except BadQuestion as error:
         problems.append(error.message)
         asked = {"last": last}
-        period = periods.resolve(PeriodQuestion(last=last), zone, None, now)
+        period = _period(asked, zone)
     texts = list(dict.fromkeys(text for text in given.getlist("f") if text))
     if len(texts) > MAX_FILTERS:
         problems.append(f"More than {MAX_FILTERS} filters.")
@@ -202,6 +201,18 @@ def read(
     )
 
 
+def _period(asked: dict[str, str], zone: ZoneInfo) -> Period:
+    """Ends with the bucket of its chart that holds the present moment. Raises BadQuestion."""
+    question = PeriodQuestion(asked.get("last"), asked.get("from"), asked.get("until"))
+    now = datetime.now(UTC)
+    return periods.resolve(question, zone, _interval_of(periods.resolve(question, zone, None, now)), now)
+
+
+def _interval_of(period: Period) -> str:
+    length = period.until - period.since
+    return next((interval for interval, longest in INTERVALS if length <= longest), "month")
+
+
 def all_of(filters: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     """All of these filters of the API as one; None for none."""
     found = list(filters)
@@ -211,4 +222,4 @@ def all_of(filters: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _text(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return times.text(moment)

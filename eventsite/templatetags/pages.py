@@ -1,6 +1,7 @@
 """Tags and filters of every page: numbers, times, sparklines, addresses, and components that hold content."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -16,7 +17,7 @@ from django.template.context import Context
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
@@ -24,6 +25,7 @@ register = template.Library()
 SPARK_WIDTH: Final = 84
 SPARK_HEIGHT: Final = 30
 _UNITS: Final = ((1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"))  # from, by, unit
+_CODE: Final = re.compile(r"`([^`]+)`")
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -166,6 +168,15 @@ def spark(
         '<path class="a" d="M{} L{},{} L0,{}Z"/><path d="M{}"/></svg>',
         tone, spread, height, width, height, line, width, height, height, line,
     )  # fmt: skip
+
+
+@register.filter
+def marked(text: str) -> SafeString:
+    """What stands between backticks becomes code, as in texts of errors; the rest stays text."""
+    pieces = enumerate(_CODE.split(text))  # every second one stood between them
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", one) if place % 2 else one,) for place, one in pieces)
+    )
 
 
 @register.simple_tag

@@ -131,3 +131,18 @@ def test_the_period_picker_keeps_filters_and_marks_the_period() -> None:
     assert 'href="?f=plan%3Aeq%3Apro&amp;period=24h" aria-current="true"' in html
     assert '<input type="hidden" name="f" value="plan:eq:pro">' in html
     assert 'data-key="["' in html
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("`amount` is not of type `number`.", "<code>amount</code> is not of type <code>number</code>."),
+        ("no marks", "no marks"),
+        ("one ` alone", "one ` alone"),
+        ("`<b>` & `c", "<code>&lt;b&gt;</code> &amp; `c"),
+        ("``", "``"),
+        ("", ""),
+    ],
+)
+def test_what_stands_between_backticks_is_code(text: str, html: str) -> None:
+    assert tags.marked(text) == html

@@ -1,7 +1,7 @@
 "use strict";
 /* Time series by uPlot: <div class="chart" data-chart="id" role="img" aria-label="the finding"></div>{{ spec|json_script:"id" }}
    spec: t (epoch seconds), series [{n: name, v: values, color: "--c1", key: "k1", fill, dash, width}], and where wanted: stack, sync
-   (a key: crosshairs go together), unit, max (least top of the axis), tz (IANA name), select (a drag asks for that period),
+   (a key: crosshairs go together), unit, max (least top of the axis), least (seconds that it shows at least: one point alone would span years), tz (IANA name), select (a drag asks for that period),
    open (the last bucket is not over: it is drawn dashed). */
 (() => {
   const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -60,7 +60,7 @@
       width: element.clientWidth, height: element.clientHeight, padding: [8, 26, 0, 0], legend: { show: false }, tzDate: date,
       bands: spec.stack ? parts.flatMap((_, part) => spec.series.slice(1).map((_, i) => ({ series: [i + 2 + part * spec.series.length, i + 1 + part * spec.series.length] }))) : [],
       cursor: { sync: spec.sync ? { key: spec.sync } : undefined, points: { size: 6 }, y: false, drag: { x: !!spec.select, y: false, setScale: false } },
-      scales: { y: { range: (_, __, high) => [0, Math.max((high || 0) * 1.08, spec.max || 1)] } },
+      scales: { x: { range: (_, low, high) => low == null ? [0, 1] : [Math.min(low, high - (spec.least || 60)), high] }, y: { range: (_, __, high) => [0, Math.max((high || 0) * 1.08, spec.max || 1)] } },
       axes: [{ ...axis, grid: { show: false }, space: 70, size: 26, values: label }, { ...axis, size: 44, gap: 4, values: short }],
       series: [{}, ...parts.flatMap(part => spec.series.map(one => line(spec, one, part)))],
       plugins: [tooltip(spec, date)],
