@@ -60,7 +60,7 @@
       width: element.clientWidth, height: element.clientHeight, padding: [8, 26, 0, 0], legend: { show: false }, tzDate: date,
       bands: spec.stack ? parts.flatMap((_, part) => spec.series.slice(1).map((_, i) => ({ series: [i + 2 + part * spec.series.length, i + 1 + part * spec.series.length] }))) : [],
       cursor: { sync: spec.sync ? { key: spec.sync } : undefined, points: { size: 6 }, y: false, drag: { x: !!spec.select, y: false, setScale: false } },
-      scales: { x: { range: (_, low, high) => low == null ? [0, 1] : [Math.min(low, high - (spec.least || 60)), high] }, y: { range: (_, __, high) => [0, Math.max((high || 0) * 1.08, spec.max || 1)] } },
+      scales: { x: { range: plot => { const t = plot.data[0], last = t.at(-1) ?? 1; return [Math.min(t[0] ?? 0, last - (spec.least || 60)), last]; } }, y: { range: (_, __, high) => [0, Math.max((high || 0) * 1.08, spec.max || 1)] } },
       axes: [{ ...axis, grid: { show: false }, space: 70, size: 26, values: label }, { ...axis, size: 44, gap: 4, values: short }],
       series: [{}, ...parts.flatMap(part => spec.series.map(one => line(spec, one, part)))],
       plugins: [tooltip(spec, date)],
