@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,7 +121,8 @@ def stored(stack: Stack) -> int:
 
 def signal_part(stack: Stack, name: str, number: int) -> None:
     for process in leftovers.find(stack.found, part=name):
-        os.kill(process.pid, number)
+        with suppress(ProcessLookupError):  # a backend may end between the two
+            os.kill(process.pid, number)
 
 
 @pytest.mark.slow
