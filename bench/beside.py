@@ -51,20 +51,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench BENCH=beside", description=__doc__)
     parser.add_argument("--seconds", type=int, default=8, help="length of one step (default: 8)")
     parser.add_argument("--rounds", type=int, default=4, help="how often they take turns (default: 4)")
-    parser.add_argument("--only-lake", action="store_true", help="without the questions")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--only-lake", action="store_true", help="without the questions")
+    only.add_argument("--only-questions", action="store_true", help="without the lake's own turns")
     arguments = parser.parse_args()
     load.require_wrk()
     with stack_in_clean_folder(EVENTS_STALL_SECONDS=600) as stack:
         start(stack)
-        measure(stack, BATCHES, seconds=2)
-        turns(stack, BATCHES, arguments, {"frozen": frozen_lake, "sealing": nothing})
+        measure(stack, BATCHES, seconds=30 if arguments.only_questions else 2)
+        if not arguments.only_questions:
+            turns(stack, BATCHES, arguments, {"frozen": frozen_lake, "sealing": nothing})
         if arguments.only_lake:
             return 0
         most = statistics.median(
             measure(stack, SINGLE, seconds=arguments.seconds).answered.requests / arguments.seconds
             for _ in range(2)
         )
-        half = replace(SINGLE, name="half of that", pause_ms=max(1, round(2_000 * SINGLE.connections / most)))
+        half = replace(SINGLE, name="half of that", per_second=most / 2)
         turns(stack, half, arguments, {"alone": nothing, "questions": heavy_questions})
     return 0
 
@@ -94,7 +97,8 @@ def turns(
                     f"{caught_up(stack):.1f}",
                 ]
             )
-    print(f"\n{step.name}\n\n{table(HEAD, rows)}\n", flush=True)
+    rate = f", {step.per_second:,.0f} requests a second" if step.per_second else ""
+    print(f"\n{step.name}{rate}\n\n{table(HEAD, rows)}\n", flush=True)
     first, second = found.values()
     pairs = list(zip(first, second, strict=True))
     for what, ratios in (

@@ -86,8 +86,7 @@ def main() -> int:
         measure(stack, FULL, seconds=2)
         full = compare(stack, FULL, arguments)
         most = statistics.median(one.answered.requests / one.answered.seconds for one in full)
-        pause = 2_000 * FULL.connections / most - statistics.median(one.answered.p50_ms for one in full) / 2
-        compare(stack, replace(FULL, name="one event, half speed", pause_ms=max(1, round(pause))), arguments)
+        compare(stack, replace(FULL, name="one event, half speed", per_second=most / 2), arguments)
     return 0
 
 
@@ -95,7 +94,10 @@ def compare(stack: Stack, step: Step, arguments: argparse.Namespace) -> list[Fig
     """Prints the figures of both and their ratio; returns those without readers."""
     without: list[Figures] = []
     beside: list[Figures] = []
-    print(f"\n{step.name} ({step.pause_ms} ms between a connection's requests)", flush=True)
+    print(
+        f"\n{step.name}" + (f", {step.per_second:,.0f} requests a second" if step.per_second else ""),
+        flush=True,
+    )
     print(
         "| readers | requests/s | stored/s | p50 ms | p99 ms | non-2xx | CPU µs an event: web, drain, all | PSS MB |"
         " frames/s a reader |"

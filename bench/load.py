@@ -14,6 +14,7 @@ from typing import Any
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
 LATE_SECONDS = 10
+THREADS = 2
 HOW_TO_GET_WRK = (
     "bench: wrk is needed and was not found. Debian, Ubuntu: apt install wrk. macOS: brew install wrk. "
     "Else https://github.com/wg/wrk"
@@ -53,14 +54,22 @@ def require_wrk() -> None:
 
 
 def press(
-    credentials: Mapping[str, Any], sent: bytes, *, connections: int, seconds: int, pause_ms: int = 0
+    credentials: Mapping[str, Any], sent: bytes, *, connections: int, seconds: int, per_second: float = 0
 ) -> Answered:
-    """Posts `sent` over keep-alive connections for some seconds, each as fast as it is answered, or after a pause."""
+    """Posts `sent` over keep-alive connections for some seconds, each as fast as it is answered, or all at a given rate."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.NamedTemporaryFile() as file:
         file.write(sent)
         file.flush()
-        command = ["wrk", "--threads", "2", "--connections", str(connections), "--duration", f"{seconds}s"]
+        command = [
+            "wrk",
+            "--threads",
+            str(THREADS),
+            "--connections",
+            str(connections),
+            "--duration",
+            f"{seconds}s",
+        ]
         command += [
             "--timeout",
             f"{LATE_SECONDS}s",
@@ -72,7 +81,7 @@ def press(
             **os.environ,
             "BENCH_BODY": file.name,
             "BENCH_KEY": credentials["write_key"],
-            "BENCH_PAUSE_MS": str(pause_ms),
+            "BENCH_PER_SECOND": str(per_second / THREADS),
         }
         output = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

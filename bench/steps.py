@@ -21,13 +21,15 @@ CREATE TABLE bench_event (
 
 @dataclass(frozen=True)
 class Step:
-    """One kind of load: `events` a request over `connections`, for `share` of the seconds of a step."""
+    """One kind of load: `events` a request over `connections`, for `share` of the seconds of a step. `per_second`: so many
+    requests, whatever the answers take; without it each connection sends as fast as it is answered.
+    """  # fmt: skip
 
     name: str
     connections: int
     events: int = 1
     share: float = 1.0
-    pause_ms: int = 0
+    per_second: float = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def measure(
             load.body(step.events),
             connections=step.connections,
             seconds=seconds,
-            pause_ms=step.pause_ms,
+            per_second=step.per_second,
         )
     stored = _rows_after(stack, table, first)
     drain_seconds = wait(

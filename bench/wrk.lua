@@ -5,9 +5,18 @@ file:close()
 wrk.headers["Authorization"] = "Bearer " .. os.getenv("BENCH_KEY")
 wrk.headers["Content-Type"] = "application/json"
 
-local pause = tonumber(os.getenv("BENCH_PAUSE_MS") or "0")
-if pause > 0 then
-  function delay() return pause end
+-- At a given rate whatever the answers take: each request has its moment, and one that is late does not put off the rest.
+local per_second = tonumber(os.getenv("BENCH_PER_SECOND") or "0") -- of this thread
+if per_second > 0 then
+  local ffi = require("ffi")
+  ffi.cdef("struct timeval { long sec, usec; }; int gettimeofday(struct timeval *, void *);")
+  local clock, due = ffi.new("struct timeval"), 0
+  function delay()
+    ffi.C.gettimeofday(clock, nil)
+    local now = tonumber(clock.sec) + tonumber(clock.usec) / 1e6
+    due = (due == 0 and now or due) + 1 / per_second
+    return math.max(0, math.floor((due - now) * 1e3 + 0.5))
+  end
 end
 
 function done(summary, latency)
