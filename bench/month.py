@@ -145,7 +145,7 @@ def _publish_day(
     for part in range(parts):
         low, high = first_id + rows * part // parts, first_id + rows * (part + 1) // parts
         source = LAKE_ROWS.format(low=low, high=high)
-        chosen = properties.choose(duck, source, [])
+        chosen = properties.choose(duck, source, [], rows=high - low)
         wanted, extra, pointers = properties.select(chosen.columns)
         draft = publish.write(
             duck,

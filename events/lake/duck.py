@@ -24,6 +24,7 @@ def connect(*, memory: str = MEMORY) -> duckdb.DuckDBPyConnection:
         "threads": 1,
         "memory_limit": memory,
         "temp_directory": str(temporary / "spill"),
+        "preserve_insertion_order": "false",  # else row groups cannot be bounded in bytes; one thread keeps the order
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }

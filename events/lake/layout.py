@@ -8,6 +8,7 @@ from typing import Final
 from django.conf import settings
 
 ROW_GROUP_ROWS: Final = 30_720  # a trend of one name reads half of what larger groups make it read
+ROW_GROUP_BYTES: Final = 32 << 20  # in memory, where a writer holds it; whichever comes first
 SORTED_BY: Final = "project_id, name, occurred_at, id"
 MAX_PROPERTY_COLUMNS: Final = 150  # 200 columns of 100,000 rows took 780 MB to write
 

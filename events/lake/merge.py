@@ -7,7 +7,8 @@ replaced by somebody else in between (an erasure) makes the step void, and its f
 import contextlib
 import errno
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -18,22 +19,35 @@ from django.utils import timezone
 
 from events.lake import duck, plan, properties
 from events.lake.duck import FULL
-from events.lake.layout import COLUMNS, ROW_GROUP_ROWS, day_path, fresh_path, lake_dir, month_path
+from events.lake.layout import (
+    COLUMNS,
+    ROW_GROUP_BYTES,
+    ROW_GROUP_ROWS,
+    day_path,
+    fresh_path,
+    lake_dir,
+    month_path,
+)
 from events.lake.plan import Step
 from events.lake.publish import LOCK, WORK_SECONDS, Draft, SegmentGone, new_token, publish, write
-from events.lake.runs import in_order, measure
+from events.lake.runs import SIZE, in_order
 from events.models import Segment
 from projects.models import Project
 
 log = logging.getLogger(__name__)
 
-SECONDS: Final = WORK_SECONDS - 20
-MEMORY_BY_ROW_BYTES: Final = ((1_200, duck.MEMORY), (3_000, "160MB"), (1 << 62, "1GB"))
+MERGE_SECONDS: Final = 600  # a million rows of 75 properties take some 200
+SECONDS: Final = MERGE_SECONDS - 20
+# Sorting takes more of large rows than of those of 400 bytes. The last is for what none of these is enough for.
+MEMORY_BY_ROW_BYTES: Final = ((1_200, duck.MEMORY), (1 << 62, "128MB"), (1 << 62, "1GB"))
+LARGE_BYTES: Final = 8 << 20  # of large rows: in a group, and in a project's day for them to count
 LEAST_GROUP_ROWS: Final = 2_048  # what DuckDB works on at once
 NARROW: Final = 20  # columns of properties that need no smaller row groups
-GROUP_BYTES: Final = 24 << 20
 OWN_ORDER: Final = ("name", "occurred_at", "id")
 SHARED_ORDER: Final = ("project_id", *OWN_ORDER)
+DAY_BYTES: Final = (
+    16 << 20
+)  # by SIZE: as much as makes a project's day leave the shared files, whatever its rows
 DAY_US: Final = 86_400_000_000
 EPOCH: Final = date(1970, 1, 1)
 PLANNED: Final = (
@@ -69,9 +83,12 @@ class StepFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Group:
+    """Rows of a project's UTC day, and their bytes by SIZE."""
+
     project_id: int
     day: date
     rows: int
+    size: int
 
 
 def merge(
@@ -123,7 +140,7 @@ def _merging() -> Iterator[bool]:
     """A transaction that fences this process if it freezes; one of all processes merges at a time."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"SET LOCAL idle_in_transaction_session_timeout = '{WORK_SECONDS}s';"
+            f"SET LOCAL idle_in_transaction_session_timeout = '{MERGE_SECONDS}s';"
             f"SET LOCAL lock_timeout = '{WORK_SECONDS}s'; SET LOCAL synchronous_commit = on;"
             "SELECT pg_try_advisory_xact_lock(%s, 1)",
             [LOCK],
@@ -152,24 +169,50 @@ def _discard(drafts: list[Draft]) -> None:
 
 
 def _write(step: Step) -> list[Draft]:
-    """With as little memory as its rows need: of 2 kB each, sorting takes more than of 400 bytes."""
+    """With as little memory as its rows need."""
     with duck.connect() as reader:
-        files = [str(lake_dir() / segment.path) for segment in step.segments]
-        _, row_bytes = measure(reader, files)
+        groups = _groups(reader, step)
+    large = [group.size // group.rows for group in groups if group.size >= LARGE_BYTES]
+    row_bytes = max(large, default=0)
     for memory in [bound for least, bound in MEMORY_BY_ROW_BYTES if row_bytes < least][:-1]:
         try:
-            return _write_with(step, memory, ROW_GROUP_ROWS)
+            return _write_with(step, groups, memory)
         except duckdb.OutOfMemoryException:
             log.warning("%s of %s segments: tried again with more memory", step.kind, len(step.ids))
-    return _write_with(step, MEMORY_BY_ROW_BYTES[-1][1], LEAST_GROUP_ROWS)
+    return _write_with(step, groups, MEMORY_BY_ROW_BYTES[-1][1])
 
 
-def _write_with(step: Step, memory: str, group_rows: int) -> list[Draft]:
+def _files(step: Step) -> list[str]:
+    return [str(lake_dir() / segment.path) for segment in step.segments]
+
+
+def _groups(reader: duckdb.DuckDBPyConnection, step: Step) -> list[_Group]:
+    """What the step's files hold, the largest first; without projects that are no more."""
+    found = reader.execute(
+        f"SELECT project_id, epoch_us(occurred_at) // {DAY_US}, count(*), sum({SIZE})"
+        " FROM read_parquet(?, union_by_name = true) GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+        [_files(step)],
+    ).fetchall()
+    known = set(Project.objects.filter(pk__in={row[0] for row in found}).values_list("pk", flat=True))
+    return [
+        _Group(project_id, EPOCH + timedelta(days=day), rows, int(size))
+        for project_id, day, rows, size in found
+        if project_id in known
+    ]
+
+
+def _total(groups: Sequence[_Group]) -> tuple[int, int]:
+    """Rows and bytes of all of them."""
+    return sum(group.rows for group in groups), sum(group.size for group in groups)
+
+
+def _write_with(step: Step, groups: list[_Group], memory: str) -> list[Draft]:
     """Writes a step's files; where that fails, none is left."""
     drafts: list[Draft] = []
     try:
         with duck.connect(memory=memory) as writer, duck.at_most(writer, SECONDS):
-            work = _Work(writer, step, drafts, group_rows)
+            group_bytes = ROW_GROUP_BYTES if memory == duck.MEMORY else LARGE_BYTES
+            work = _Work(writer, step, groups, drafts, group_bytes)
             if step.kind in ("shared", "close"):
                 work.part()
             else:
@@ -186,29 +229,29 @@ class _Work:
 
     writer: duckdb.DuckDBPyConnection
     step: Step
+    groups: list[_Group]
     drafts: list[Draft]
-    group_rows: int
+    group_bytes: int
     level: int = 0
     files: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.level = min(max(segment.level for segment in self.step.segments) + 1, plan.SETTLED - 1)
-        self.files = [str(lake_dir() / segment.path) for segment in self.step.segments]
+        self.files = _files(self.step)
 
     def join(self) -> None:
         """One project's files to one, of a day or of a month."""
         first = min(self.step.segments, key=lambda segment: segment.first_day)
-        if first.project_id is None or not Project.objects.filter(pk=first.project_id).exists():
+        if first.project_id is None or not self.groups:
             return
         place = month_path if self.step.kind == "month" else day_path
         source = f"SELECT {', '.join(COLUMNS)} FROM read_parquet(?, union_by_name = true)"
-        self._own(
-            source, [self.files], first.project_id, place(first.project_id, first.first_day, new_token())
-        )
+        path = place(first.project_id, first.first_day, new_token())
+        self._own(source, [self.files], first.project_id, path, self.groups)
 
     def part(self) -> None:
         """Shared files: what is enough for files of their own to those, the rest to one or two shared ones."""
-        groups = self._groups()
+        groups = self.groups
         moving = self._moving(groups)
         for group in moving:
             source = (
@@ -217,33 +260,20 @@ class _Work:
             )
             midnight = datetime(group.day.year, group.day.month, group.day.day, tzinfo=UTC)
             values = [self.files, group.project_id, midnight, midnight + timedelta(days=1)]
-            self._own(source, values, group.project_id, day_path(group.project_id, group.day, new_token()))
+            path = day_path(group.project_id, group.day, new_token())
+            self._own(source, values, group.project_id, path, [group])
         staying = [group for group in groups if group not in moving]
         settled = [group for group in staying if self._is_settled(group)]
         self._shared([group for group in staying if group not in settled], self.level)
         self._shared(settled, plan.SETTLED)
 
-    def _groups(self) -> list[_Group]:
-        """Rows by project and UTC day, the largest first; without projects that are no more."""
-        found = self.writer.execute(
-            f"SELECT project_id, epoch_us(occurred_at) // {DAY_US}, count(*) FROM read_parquet(?)"
-            " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
-            [self.files],
-        ).fetchall()
-        known = set(Project.objects.filter(pk__in={row[0] for row in found}).values_list("pk", flat=True))
-        return [
-            _Group(project_id, EPOCH + timedelta(days=day), rows)
-            for project_id, day, rows in found
-            if project_id in known
-        ]
-
     def _moving(self, groups: list[_Group]) -> list[_Group]:
-        enough = [group for group in groups if group.rows >= plan.DAY_ROWS]
+        enough = [group for group in groups if group.rows >= plan.DAY_ROWS or group.size >= DAY_BYTES]
         if self.step.kind == "close":
             closed = [group for group in groups if self._is_closed(group)]
             if len(closed) > plan.GROUPS:
                 closed = [group for group in closed if group.rows >= plan.QUIET_ROWS]
-            enough += [group for group in closed if group.rows < plan.DAY_ROWS]
+            enough += [group for group in closed if group not in enough]
         return enough[: plan.GROUPS]
 
     def _is_closed(self, group: _Group) -> bool:
@@ -254,23 +284,24 @@ class _Work:
             return True
         return self.step.kind == "close" and self._is_closed(group) and group.rows < plan.QUIET_ROWS
 
-    def _own(self, source: str, values: list[Any], project_id: int, path: str) -> None:
-        chosen = properties.choose(self.writer, source, values)
+    def _own(self, source: str, values: list[Any], project_id: int, path: str, groups: list[_Group]) -> None:
+        rows, size = _total(groups)
+        chosen = properties.choose(self.writer, source, values, rows=rows, size=size)
         wanted, extra, pointers = properties.select(chosen.columns)
         names = ", ".join(COLUMNS)
         # Sorted before the properties are taken out: they would all have to pass through the sort.
-        with in_order(self.writer, source, values, key=OWN_ORDER, files=self.files) as (rows, ordered, size):
+        with self._in_order(source, values, OWN_ORDER, groups) as (sorted_rows, ordered):
             self._add(
-                f"SELECT {names}{wanted} FROM (SELECT *{extra} FROM ({rows}))", [*pointers, *ordered], path=path,
+                f"SELECT {names}{wanted} FROM (SELECT *{extra} FROM ({sorted_rows}))", [*pointers, *ordered], path=path,
                 project_id=project_id, level=self.level, columns=chosen.columns, is_complete=chosen.is_complete,
-                group_rows=self._group_rows(wanted.count(","), size),
+                group_rows=_group_rows(wanted.count(",")),
             )  # fmt: skip
 
-    def _group_rows(self, columns: int, row_bytes: int) -> int:
-        """A row group is held in memory, every column of it: 150 columns of 30,720 rows took 500 MB."""
-        fitting = self.group_rows * NARROW // max(columns, NARROW)
-        fitting = min(fitting, GROUP_BYTES // max(row_bytes, 1))
-        return max(LEAST_GROUP_ROWS, fitting - fitting % LEAST_GROUP_ROWS)
+    def _in_order(
+        self, source: str, values: list[Any], key: Sequence[str], groups: list[_Group]
+    ) -> AbstractContextManager[tuple[str, list[Any]]]:
+        rows, size = _total(groups)
+        return in_order(self.writer, source, values, key=key, rows=rows, size=size)
 
     def _shared(self, groups: list[_Group], level: int) -> None:
         if not groups:
@@ -282,12 +313,17 @@ class _Work:
         )
         days = [(group.day - EPOCH).days for group in groups]
         values = [self.files, [group.project_id for group in groups], days]
-        with in_order(self.writer, sql, values, key=SHARED_ORDER, files=self.files) as (rows, ordered, size):
+        with self._in_order(sql, values, SHARED_ORDER, groups) as (rows, ordered):
             self._add(
-                rows, ordered, path=fresh_path(new_token()), project_id=None, level=level,
-                group_rows=self._group_rows(0, size),
+                rows, ordered, path=fresh_path(new_token()), project_id=None, level=level
             )  # fmt: skip
 
     def _add(self, sql: str, values: list[Any], **place: Any) -> None:
-        if draft := write(self.writer, sql, values, **place):
+        if draft := write(self.writer, sql, values, group_bytes=self.group_bytes, **place):
             self.drafts.append(draft)
+
+
+def _group_rows(columns: int) -> int:
+    """A row group is held in memory, every column of it: 150 columns of 30,720 rows took 500 MB."""
+    fitting = ROW_GROUP_ROWS * NARROW // max(columns, NARROW)
+    return max(LEAST_GROUP_ROWS, fitting - fitting % LEAST_GROUP_ROWS)

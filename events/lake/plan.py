@@ -16,10 +16,11 @@ from events.models import Segment
 FAN_IN: Final = 8  # files of a size, before they become one
 SIZES: Final = (4_096, 32_768, 262_144)  # rows at which a size ends: eight of one make one of the next
 FRESH_ROWS: Final = 400_000  # under load: no need to wait for eight of a size
-FILE_ROWS: Final = 1_000_000  # no file grows beyond by merging: ten seconds of work, and what memory allows
-FILE_BYTES: Final = 256 << 20
+FILE_ROWS: Final = 1_000_000  # no file grows beyond by merging: ten seconds of work with few properties
+FILE_BYTES: Final = 96 << 20  # the same of large rows, which take longer each
 FILES: Final = 200  # read by one step
 DAY_ROWS: Final = 20_000  # rows of a project's day that get a file of their own at once
+DAY_BYTES: Final = 4 << 20  # of large rows, as they lie in files
 QUIET_ROWS: Final = 1_000  # fewer of a closed day stay shared where too many projects have so few
 GROUPS: Final = 200  # files written by one step
 SETTLED: Final = 100  # level of a shared segment of closed days that none of its rows will leave
@@ -61,9 +62,9 @@ def next_step(live: Iterable[Segment], now: datetime, *, without: Collection[int
 
 def _shared(shared: Sequence[Segment], made_before: datetime) -> list[Segment]:
     fresh = [segment for segment in shared if segment.level == 0]
-    rows = sum(segment.rows for segment in fresh)
+    rows, size = sum(segment.rows for segment in fresh), sum(segment.bytes for segment in fresh)
     waited = any(segment.created_at < made_before for segment in fresh)
-    if rows >= FRESH_ROWS or (rows >= DAY_ROWS and waited):
+    if rows >= FRESH_ROWS or (waited and (rows >= DAY_ROWS or size >= DAY_BYTES)):
         return _fitting(fresh) or fresh[:1]
     # Of settled ones only neighbours in time: a question of one month is to open few.
     groups = _grouped(

@@ -9,6 +9,13 @@ import duckdb
 from events.lake.layout import MAX_PROPERTY_COLUMNS, number_column, pointer, text_column
 
 SAMPLE_ROWS: Final = 20_480
+LENGTH_ROWS: Final = 2_048  # looked at for how long values are: of long ones all of these lie in memory
+NO_COLUMNS: Final = (
+    262_144  # bytes of a row on average: to take columns out of such takes more memory than a writer may use
+)
+VERY_LARGE: Final = (
+    16_384  # bytes: what a filter leaves of such rows is put together until 64 or more lie in memory
+)
 MAX_KEYS: Final = 2_000  # in the sample: with more, the rest is not counted
 MAX_LISTED: Final = 500
 MAX_CANDIDATES: Final = MAX_PROPERTY_COLUMNS + 50  # some are too long
@@ -26,23 +33,30 @@ class Chosen:
     is_complete: bool = True
 
 
-def choose(duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[Any]) -> Chosen:
-    """Takes a SELECT of rows of one project, returns which of their properties get which columns."""
-    rows = max(_one(duck, f"SELECT count(*) FROM ({source})", parameters)[0], 1)
-    sampled = f"SELECT properties FROM ({source}) WHERE id % {max(rows // SAMPLE_ROWS, 1)} = 0"
-    seen = _counts(duck, sampled, parameters)
+def choose(
+    duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[Any], *, rows: int, size: int = 0
+) -> Chosen:
+    """Takes a SELECT of so many rows of one project, returns which of their properties get which columns.
+
+    `size`: their bytes, where they may be large.
+    """
+    if size > rows * NO_COLUMNS:
+        return Chosen(is_complete=False)
+    seen = _counts(duck, _sample(source, rows, SAMPLE_ROWS), parameters)
     # Every row its own names: to count them all would take the memory of all of them, and tell nothing more.
     is_bounded = len(seen) <= MAX_KEYS
     counts = _counts(duck, source, parameters) if is_bounded else seen
     least = max(2, MIN_SHARE * (rows if is_bounded else min(rows, SAMPLE_ROWS)))
     frequent = [key for key, count in counts.items() if count >= least][:MAX_CANDIDATES]
-    kinds = _kinds(duck, source, parameters, frequent)
+    looked_at = rows if size > rows * VERY_LARGE else LENGTH_ROWS
+    short = _short(duck, _sample(source, rows, looked_at), parameters, frequent)
+    numbers = _numbers(duck, source, parameters, short)
     columns = {key: {"s": False, "n": False} for key in list(counts)[:MAX_LISTED]}
     free = MAX_PROPERTY_COLUMNS
-    for key in frequent:
-        needed = 1 + kinds[key].is_number
-        if kinds[key].is_short and needed <= free:
-            columns[key] = {"s": True, "n": kinds[key].is_number}
+    for key in short:
+        needed = 1 + (key in numbers)
+        if needed <= free:
+            columns[key] = {"s": True, "n": key in numbers}
             free -= needed
     return Chosen(columns, is_bounded and len(counts) <= MAX_LISTED)
 
@@ -81,26 +95,41 @@ def _counts(duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[A
     return dict(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    is_short: bool
-    is_number: bool  # in any row
+def _sample(source: str, rows: int, wanted: int) -> str:
+    """The properties of about so many of the rows."""
+    step = rows // wanted
+    return f"SELECT properties FROM ({source})" + (f" WHERE hash(id) % {step} = 0" if step > 1 else "")
 
 
-def _kinds(
+def _short(
     duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[Any], keys: Sequence[str]
-) -> dict[str, _Kind]:
+) -> list[str]:
+    """Those of the properties whose values are short on average."""
+    lengths = _each(duck, source, parameters, keys, "avg(strlen({}::varchar))")
+    return [key for key, length in zip(keys, lengths, strict=True) if (length or 0) <= MAX_TEXT_BYTES]
+
+
+def _numbers(
+    duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[Any], keys: Sequence[str]
+) -> set[str]:
+    """Those of the properties that are a number in any row."""
+    found = _each(duck, source, parameters, keys, f"bool_or({_number('{}')} IS NOT NULL)")
+    return {key for key, is_number in zip(keys, found, strict=True) if is_number}
+
+
+def _each(
+    duck: duckdb.DuckDBPyConnection,
+    source: str,
+    parameters: Sequence[Any],
+    keys: Sequence[str],
+    aggregate: str,
+) -> list[Any]:
+    """One aggregate of each property's JSON values; `{}` in it stands for the value."""
     if not keys:
-        return {}
-    values = [f"x[{n}]" for n in range(1, len(keys) + 1)]
-    means = ", ".join(f"avg(strlen({value}::varchar))" for value in values)
-    numbers = ", ".join(f"bool_or({_number(value)} IS NOT NULL)" for value in values)
-    sql = f"SELECT [{means}], [{numbers}] FROM (SELECT json_extract(properties, ?) AS x FROM ({source}))"
-    lengths, is_number = _one(duck, sql, [[pointer(key) for key in keys], *parameters])
-    return {
-        key: _Kind((length or 0) <= MAX_TEXT_BYTES, bool(number))
-        for key, length, number in zip(keys, lengths, is_number, strict=True)
-    }
+        return []
+    wanted = ", ".join(aggregate.replace("{}", f"x[{n}]") for n in range(1, len(keys) + 1))
+    sql = f"SELECT [{wanted}] FROM (SELECT json_extract(properties, ?) AS x FROM ({source}))"
+    return list(_one(duck, sql, [[pointer(key) for key in keys], *parameters])[0])
 
 
 def _one(duck: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any]) -> tuple[Any, ...]:

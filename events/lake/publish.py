@@ -15,7 +15,7 @@ import duckdb
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events.lake.layout import ROW_GROUP_ROWS, lake_dir
+from events.lake.layout import ROW_GROUP_BYTES, ROW_GROUP_ROWS, lake_dir
 from events.models import Segment
 
 LOCK: Final = 0x45530004  # pg_advisory_xact_lock(class, 0): one writer of the lake at a time; 1: one merge, 2: one of manifests
@@ -82,6 +82,7 @@ def write(
     columns: dict[str, dict[str, bool]] | None = None,
     is_complete: bool = False,
     group_rows: int = ROW_GROUP_ROWS,
+    group_bytes: int = ROW_GROUP_BYTES,
 ) -> Draft | None:
     """Writes what a SELECT returns, in its order, to a new segment; returns None where that is nothing.
 
@@ -93,7 +94,8 @@ def write(
     try:
         duck.execute(
             f"COPY ({select}) TO '{_quoted(part)}'"
-            f" (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {group_rows})",
+            " (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3,"
+            f" ROW_GROUP_SIZE {group_rows}, ROW_GROUP_SIZE_BYTES {group_bytes})",
             list(parameters),
         )
         measured = duck.execute(_MEASURE, [str(part)]).fetchall()

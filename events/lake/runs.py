@@ -13,8 +13,13 @@ import duckdb
 from events.lake.layout import lake_dir
 
 SORT_ROWS: Final = 122_880  # held by a sort at least
-SORT_BYTES: Final = 40 << 20  # of such rows, uncompressed, that fit beside what else a merge needs
-RUN_BYTES: Final = 16 << 20
+SORT_BYTES: Final = 52 << 20  # of such rows, that fit beside what else a merge needs
+RUN_BYTES: Final = (
+    8 << 20
+)  # DuckDB works on 2,048 rows at once: reading, parsing and writing them takes some six times as much
+SIZE: Final = (
+    "strlen(properties) + strlen(context) + coalesce(octet_length(raw), 0) + 200"  # of a row in memory, about
+)
 
 
 @contextmanager
@@ -24,20 +29,20 @@ def in_order(
     values: Sequence[Any],
     *,
     key: Sequence[str],
-    files: Sequence[str],
-) -> Iterator[tuple[str, list[Any], int]]:
-    """Takes a SELECT of rows of some files, yields one of the same rows in order of `key`, its parameters, and the
-    bytes of a row on average. The files of runs are gone afterwards.
+    rows: int,
+    size: int,
+) -> Iterator[tuple[str, list[Any]]]:
+    """Takes a SELECT of `rows` rows of `size` bytes in all, by SIZE; yields one of the same rows in order of `key`, and its
+    parameters. The files of runs are gone afterwards.
     """  # fmt: skip
-    rows, row_bytes = measure(duck, files)
     order = ", ".join(key)
-    if min(rows, SORT_ROWS) * row_bytes <= SORT_BYTES:
-        yield f"{source} ORDER BY {order}", list(values), row_bytes
+    if size * min(1.0, SORT_ROWS / max(rows, 1)) <= SORT_BYTES:
+        yield f"{source} ORDER BY {order}", list(values)
         return
     folder = lake_dir() / "tmp"
     written: list[str] = []
     try:
-        bounds = _bounds(duck, source, values, order, max(RUN_BYTES // row_bytes, 1))
+        bounds = _bounds(duck, source, values, order)
         for bound, after in zip(bounds, [*bounds[1:], None], strict=True):
             written.append(str(folder / f"{uuid.uuid4().hex}.parquet"))
             conditions, limits = _between(key, bound, after)
@@ -46,29 +51,20 @@ def in_order(
                 f" TO '{written[-1].replace(chr(39), chr(39) * 2)}' (FORMAT parquet, ROW_GROUP_SIZE 4096)",
                 [*values, *limits],
             )
-        yield "SELECT * FROM read_parquet(?)", [written], row_bytes
+        yield "SELECT * FROM read_parquet(?)", [written]
     finally:
         for path in written:
             (folder / path).unlink(missing_ok=True)
 
 
-def measure(duck: duckdb.DuckDBPyConnection, files: Sequence[str]) -> tuple[int, int]:
-    """Rows of some files, and the bytes of one on average, by what they say of themselves."""
-    rows = duck.execute("SELECT sum(num_rows) FROM parquet_file_metadata(?)", [list(files)]).fetchall()[0][0]
-    size = duck.execute(
-        "SELECT sum(total_uncompressed_size) FROM parquet_metadata(?) WHERE path_in_schema NOT SIMILAR TO '[sn]_[0-9a-f]{16}'",
-        [list(files)],
-    ).fetchall()[0][0]
-    return int(rows or 0), int(size or 0) // max(int(rows or 0), 1)
-
-
 def _bounds(
-    duck: duckdb.DuckDBPyConnection, source: str, values: Sequence[Any], order: str, run_rows: int
+    duck: duckdb.DuckDBPyConnection, source: str, values: Sequence[Any], order: str
 ) -> list[tuple[Any, ...]]:
-    """The key of the first row of each run. Plan: a sort of the keys alone."""
+    """The key of the first row of each run. Plan: a sort of the keys alone, then a streaming sum."""
     return duck.execute(
-        f"SELECT {order} FROM (SELECT *, row_number() OVER () AS place FROM (SELECT {order} FROM ({source}) ORDER BY {order}))"
-        f" WHERE (place - 1) % {int(run_rows)} = 0 ORDER BY place",
+        f"SELECT {order} FROM (SELECT *, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS until"
+        f" FROM (SELECT {order}, {SIZE} AS size FROM ({source}) ORDER BY {order}))"
+        f" WHERE until = size OR (until - size) // {RUN_BYTES} <> until // {RUN_BYTES} ORDER BY until",
         list(values),
     ).fetchall()
 
@@ -76,10 +72,19 @@ def _bounds(
 def _between(
     key: Sequence[str], first: tuple[Any, ...], after: tuple[Any, ...] | None
 ) -> tuple[str, list[Any]]:
-    """The first column alone once more, for row groups are skipped by that."""
+    """What both bounds have in common, and the column after that, once more alone: by those row groups are skipped."""
     order, places = ", ".join(key), ", ".join("?" * len(key))
-    conditions, values = f"({order}) >= ({places}) AND {key[0]} >= ?", [*first, first[0]]
+    conditions, values = [f"({order}) >= ({places})"], [*first]
     if after is not None:
-        conditions += f" AND ({order}) < ({places}) AND {key[0]} <= ?"
-        values += [*after, after[0]]
-    return conditions, values
+        conditions.append(f"({order}) < ({places})")
+        values += after
+    for column, low, high in zip(key, first, after or (None,) * len(key), strict=True):
+        conditions.append(f"{column} >= ?")
+        values.append(low)
+        if after is None:
+            break
+        conditions.append(f"{column} <= ?")
+        values.append(high)
+        if low != high:
+            break
+    return " AND ".join(conditions), values

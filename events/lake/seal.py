@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -26,13 +27,18 @@ Learn = Callable[[duckdb.DuckDBPyConnection, Path], None]
 
 MAX_ROWS: Final = 100_000  # peak memory grows with both
 MAX_BYTES: Final = 16 << 20
+FAT_ROW_BYTES: Final = (
+    4_096  # on average: rows beyond are sealed in half as much, for 2,048 lie in memory at once when merged
+)
+FAT_BYTES: Final = 8 << 20
 MAX_BATCHES: Final = 5_000
 SECONDS: Final = 60
 ROOMY_MEMORY: Final = "1GB"  # for rows so large that the usual bound does not hold them
 
 # Plan: the partial index of unsealed batches, in order, up to MAX_BATCHES and one more.
 CHOOSE: Final = """
-SELECT id, stored, first_id, last_id, rows <= %(rows)s AND bytes <= %(bytes)s AND place <= %(batches)s OR place = 1 FROM (
+SELECT id, stored, first_id, last_id, place = 1 OR place <= %(batches)s AND rows <= %(rows)s AND bytes <= %(bytes)s
+    AND (bytes <= %(fat)s OR bytes <= rows * %(fat_row)s) FROM (
     SELECT *, sum(stored) OVER w AS rows, sum(bytes) OVER w AS bytes, row_number() OVER w AS place FROM (
         SELECT id, stored, first_id, last_id, bytes FROM events_batch WHERE seal IS NULL ORDER BY id LIMIT %(batches)s + 1
     ) AS oldest (id, stored, first_id, last_id, bytes)
@@ -119,9 +125,10 @@ def seal(*, reached: Callable[[str], object] = str) -> Sealed:
 
 def _choose() -> _Chosen:
     with connection.cursor() as cursor:
-        cursor.execute(CHOOSE, {"rows": MAX_ROWS, "bytes": MAX_BYTES, "batches": MAX_BATCHES})
+        limits = {"rows": MAX_ROWS, "bytes": MAX_BYTES, "batches": MAX_BATCHES}
+        cursor.execute(CHOOSE, limits | {"fat": FAT_BYTES, "fat_row": FAT_ROW_BYTES})
         found = cursor.fetchall()
-    taken = [row for row in found if row[4]]
+    taken = list(takewhile(lambda row: row[4], found))
     full = [row for row in taken if row[1]]
     id_range = None
     if full and all(first is not None for _, _, first, _, _ in full):

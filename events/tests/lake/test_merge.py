@@ -1,6 +1,7 @@
 """Segments become fewer and better, and hold the same rows as before."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,6 +79,21 @@ def test_a_project_with_enough_rows_leaves_the_shared_file(
     assert (shared.project_id, shared.project_rows, shared.level) == (None, {str(projects[1]): 80}, 1)
     assert {row[0] for row in in_lake(text_column("plan"), segments=[own])} == {"a"}
     assert {row[0] for row in in_lake(number_column("n"), segments=[own])} == {1.0}
+    assert in_lake() == in_table()
+
+
+def test_few_but_large_rows_leave_the_shared_file_too(
+    projects: list[int], seal_all: SealAll, merge_all: MergeAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_stage, "DAY_BYTES", 20_000)
+    for n in range(plan.FAN_IN):
+        put([{"project_id": projects[0], "properties": {"long": f"{n}{random.randbytes(400).hex()}"}}] * 3)
+        put([{"project_id": projects[1]}])
+        seal_all()
+    merge_all()
+    own, shared = live()
+    assert (own.project_id, own.rows) == (projects[0], 24)
+    assert shared.project_rows == {str(projects[1]): 8}
     assert in_lake() == in_table()
 
 
@@ -194,17 +210,20 @@ def test_rows_too_large_for_the_usual_memory_are_merged_with_more(
 
 
 @pytest.mark.parametrize("later_days", [0, 2])
+@pytest.mark.parametrize("same", [(), ("project_id", "name"), ("project_id", "name", "occurred_at")])
 def test_fat_rows_are_sorted_in_runs_and_none_is_lost(
     projects: list[int],
     seal_all: SealAll,
     merge_all: MergeAll,
     monkeypatch: pytest.MonkeyPatch,
+    same: Sequence[str],
     later_days: int,
 ) -> None:
     monkeypatch.setattr(runs, "SORT_BYTES", 1)
     monkeypatch.setattr(runs, "RUN_BYTES", 8_000)
+    alike = odd_rows(1, seed=1)[0]
     for seed in range(plan.FAN_IN):
-        put(of(projects, odd_rows(60, seed=seed)))
+        put(of(projects, [row | {key: alike[key] for key in same} for row in odd_rows(60, seed=seed)]))
         seal_all()
     assert merge_all(later(days=later_days))
     assert in_lake() == in_table()

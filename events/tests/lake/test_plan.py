@@ -15,9 +15,11 @@ TODAY, YESTERDAY = date(2026, 3, 10), date(2026, 3, 9)
 IDS = count(1)
 
 
-def shared(rows: int, *, day: date = TODAY, age: timedelta = timedelta(), level: int = 0) -> Segment:
+def shared(
+    rows: int, *, day: date = TODAY, age: timedelta = timedelta(), level: int = 0, row_bytes: int = 50
+) -> Segment:
     return Segment(
-        id=next(IDS), path="fresh/x.parquet", level=level, first_day=day, last_day=TODAY, rows=rows, bytes=rows * 50,
+        id=next(IDS), path="fresh/x.parquet", level=level, first_day=day, last_day=TODAY, rows=rows, bytes=rows * row_bytes,
         created_at=NOW - age,
     )  # fmt: skip
 
@@ -49,6 +51,9 @@ CASES = {
     "enough for a file, just now": ([shared(8_000), shared(12_000)], None, 0),
     "too little for a file, a minute ago": ([shared(8_000, age=timedelta(minutes=2)), shared(11_999)], None, 0),
     "one file with enough, a minute ago": ([shared(20_000, age=timedelta(minutes=2))], "shared", 1),
+    "few but large rows, a minute ago": ([shared(800, age=timedelta(minutes=2), row_bytes=12_000)], "shared", 1),
+    "few but large rows, just now": ([shared(800, row_bytes=12_000)], None, 0),
+    "large rows, no more than fits one file": ([shared(3_000, row_bytes=10_000) for _ in range(8)], "shared", 3),
     "no more than fits one file": ([shared(200_000) for _ in range(9)], "shared", 5),
     "two that fit no file wait": ([shared(600_000, level=1) for _ in range(9)], None, 0),
     "a closed day that was sealed just now": ([shared(10, day=YESTERDAY)], None, 0),

@@ -58,7 +58,7 @@ def write(reader: duckdb.DuckDBPyConnection, texts: list[str]) -> tuple[properti
     """Puts them into a table, chooses, and returns with it the SELECT of all columns."""
     reader.execute("CREATE OR REPLACE TABLE t (id BIGINT, properties VARCHAR)")
     reader.execute("INSERT INTO t SELECT unnest(?), unnest(?)", [list(range(len(texts))), texts])
-    chosen = properties.choose(reader, "SELECT * FROM t", [])
+    chosen = properties.choose(reader, "SELECT * FROM t", [], rows=len(texts))
     columns, extra, pointers = properties.select(chosen.columns)
     sql = f"SELECT id{columns} FROM (SELECT *{extra} FROM (SELECT * FROM t))"
     reader.execute(f"CREATE OR REPLACE TABLE typed AS {sql}", pointers)
@@ -130,6 +130,15 @@ def test_names_without_end_are_neither_listed_nor_counted(reader: duckdb.DuckDBP
     assert chosen.columns["often"] == {"s": True, "n": True}
     assert len(chosen.columns) <= properties.MAX_LISTED
     assert sum(kinds["s"] for kinds in chosen.columns.values()) == 1
+
+
+def test_rows_of_hundreds_of_kilobytes_get_no_columns_and_are_read_as_json(
+    reader: duckdb.DuckDBPyConnection,
+) -> None:
+    source = "SELECT 1 AS id, '{\"a\": 1}' AS properties"
+    assert "a" in properties.choose(reader, source, [], rows=1, size=20_000).columns
+    chosen = properties.choose(reader, source, [], rows=1, size=300_000)
+    assert (chosen.columns, chosen.is_complete) == ({}, False)
 
 
 def test_no_properties_are_no_columns(reader: duckdb.DuckDBPyConnection) -> None:

@@ -101,6 +101,19 @@ def test_much_is_sealed_in_several_files(seal_all: SealAll, monkeypatch: pytest.
     assert list(Segment.objects.order_by("id").values_list("rows", flat=True)) == [10, 1, 25]
 
 
+def test_large_rows_are_sealed_fewer_at_a_time_and_none_overtakes(
+    seal_all: SealAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal_stage, "FAT_BYTES", 5_000)
+    large = {"properties": {"long": "x" * 8_000}}
+    put([large])
+    put([large])
+    put([{}] * 200)
+    put([{}] * 3)
+    assert seal_all() == 205
+    assert list(Segment.objects.order_by("id").values_list("rows", flat=True)) == [1, 204]
+
+
 def test_rows_that_were_deleted_since_are_not_missed(
     seal_all: SealAll, caplog: pytest.LogCaptureFixture
 ) -> None:
