@@ -1,5 +1,6 @@
-"""What the lake costs ingestion: batches stored with its worker at work and frozen, then single events at half of their
-maximum with and without heavy questions. In turns, on one stack: `make bench BENCH=beside`.
+"""What the lake costs ingestion: batches stored with its worker at work and frozen, in turns long enough for merges to fall
+into them; then single events at half of their maximum with and without heavy questions. On one stack, a quarter of an hour:
+`make bench BENCH=beside`.
 """
 
 import argparse
@@ -49,8 +50,12 @@ HEAD: Final = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench BENCH=beside", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=8, help="length of one step (default: 8)")
-    parser.add_argument("--rounds", type=int, default=4, help="how often they take turns (default: 4)")
+    parser.add_argument("--seconds", type=int, default=8, help="length of a step with questions (default: 8)")
+    parser.add_argument("--rounds", type=int, default=4, help="how often these take turns (default: 4)")
+    parser.add_argument(
+        "--lake-seconds", type=int, default=150, help="length of a step of the lake's (default: 150)"
+    )
+    parser.add_argument("--lake-rounds", type=int, default=2, help="how often these take turns (default: 2)")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--only-lake", action="store_true", help="without the questions")
     only.add_argument("--only-questions", action="store_true", help="without the lake's own turns")
@@ -60,7 +65,8 @@ def main() -> int:
         start(stack)
         measure(stack, BATCHES, seconds=30 if arguments.only_questions else 2)
         if not arguments.only_questions:
-            turns(stack, BATCHES, arguments, {"frozen": frozen_lake, "sealing": nothing})
+            ways = {"frozen": frozen_lake, "at work": nothing}
+            turns(stack, BATCHES, ways, seconds=arguments.lake_seconds, rounds=arguments.lake_rounds)
         if arguments.only_lake:
             return 0
         most = statistics.median(
@@ -68,20 +74,21 @@ def main() -> int:
             for _ in range(2)
         )
         half = replace(SINGLE, name="half of that", per_second=most / 2)
-        turns(stack, half, arguments, {"alone": nothing, "questions": heavy_questions})
+        ways = {"alone": nothing, "questions": heavy_questions}
+        turns(stack, half, ways, seconds=arguments.seconds, rounds=arguments.rounds)
     return 0
 
 
 def turns(
-    stack: Stack, step: Step, arguments: argparse.Namespace, ways: dict[str, Callable[[Stack], Any]]
+    stack: Stack, step: Step, ways: dict[str, Callable[[Stack], Any]], *, seconds: int, rounds: int
 ) -> None:
     """Prints what each way came to, and the ratios of the second to the first."""
     rows, found = [], {name: list[Figures]() for name in ways}
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         for name, beside in ways.items():
             before = merged(stack)
             with beside(stack):
-                figures = measure(stack, step, seconds=arguments.seconds)
+                figures = measure(stack, step, seconds=seconds)
             found[name].append(figures)
             merged_rows = merged(stack) - before
             answered = figures.answered
@@ -105,9 +112,9 @@ def turns(
         ("stored/s", [after.stored_per_second / before.stored_per_second for before, after in pairs]),
         ("p99", [after.answered.p99_ms / before.answered.p99_ms for before, after in pairs]),
     ):
-        shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        shown = ", ".join(f"{ratio:.3f}" for ratio in ratios)
         print(
-            f"{what}, {' to '.join(reversed(ways))}: {shown}; median {statistics.median(ratios):.2f}",
+            f"{what}, {' to '.join(reversed(ways))}: {shown}; median {statistics.median(ratios):.3f}",
             flush=True,
         )
 

@@ -13,6 +13,8 @@ from events.lake.layout import lake_dir
 
 FULL: Final = re.compile(r"no space left|disk quota|file too large", re.IGNORECASE)  # of errors: the disk is
 MEMORY: Final = "96MB"  # the process takes 60 to 80 MB more
+LARGE_ROW_BYTES: Final = 1_200  # on average
+_turn: Final = threading.Lock()
 _kept: Final[dict[Path, duckdb.DuckDBPyConnection]] = {}
 
 
@@ -62,3 +64,17 @@ def at_most(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[N
         yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def in_turn(*, patience: float = -1) -> Iterator[None]:
+    """For work on large rows: a seal and a merge of them at once would take more memory than the worker may.
+
+    After `patience` seconds it goes on all the same, for to be late is worse.
+    """
+    has_turn = _turn.acquire(timeout=patience)
+    try:
+        yield
+    finally:
+        if has_turn:
+            _turn.release()

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 MERGE_SECONDS: Final = 600  # a million rows of 75 properties take some 200
 SECONDS: Final = MERGE_SECONDS - 20
 # Sorting takes more of large rows than of those of 400 bytes. The last is for what none of these is enough for.
-MEMORY_BY_ROW_BYTES: Final = ((1_200, duck.MEMORY), (1 << 62, "128MB"), (1 << 62, "1GB"))
+MEMORY_BY_ROW_BYTES: Final = ((duck.LARGE_ROW_BYTES, duck.MEMORY), (1 << 62, "128MB"), (1 << 62, "1GB"))
 LARGE_BYTES: Final = 8 << 20  # of large rows: in a group, and in a project's day for them to count
 LEAST_GROUP_ROWS: Final = 2_048  # what DuckDB works on at once
 NARROW: Final = 20  # columns of properties that need no smaller row groups
@@ -211,8 +211,7 @@ def _write_with(step: Step, groups: list[_Group], memory: str) -> list[Draft]:
     drafts: list[Draft] = []
     try:
         with duck.connect(memory=memory) as writer, duck.at_most(writer, SECONDS):
-            group_bytes = ROW_GROUP_BYTES if memory == duck.MEMORY else LARGE_BYTES
-            work = _Work(writer, step, groups, drafts, group_bytes)
+            work = _Work(writer, step, groups, drafts, is_large=memory != duck.MEMORY)
             if step.kind in ("shared", "close"):
                 work.part()
             else:
@@ -231,7 +230,7 @@ class _Work:
     step: Step
     groups: list[_Group]
     drafts: list[Draft]
-    group_bytes: int
+    is_large: bool  # rows, on average
     level: int = 0
     files: list[str] = field(default_factory=list)
 
@@ -286,7 +285,8 @@ class _Work:
 
     def _own(self, source: str, values: list[Any], project_id: int, path: str, groups: list[_Group]) -> None:
         rows, size = _total(groups)
-        chosen = properties.choose(self.writer, source, values, rows=rows, size=size)
+        with self._turn():
+            chosen = properties.choose(self.writer, source, values, rows=rows, size=size)
         wanted, extra, pointers = properties.select(chosen.columns)
         names = ", ".join(COLUMNS)
         # Sorted before the properties are taken out: they would all have to pass through the sort.
@@ -301,7 +301,7 @@ class _Work:
         self, source: str, values: list[Any], key: Sequence[str], groups: list[_Group]
     ) -> AbstractContextManager[tuple[str, list[Any]]]:
         rows, size = _total(groups)
-        return in_order(self.writer, source, values, key=key, rows=rows, size=size)
+        return in_order(self.writer, source, values, key=key, rows=rows, size=size, turn=self._turn)
 
     def _shared(self, groups: list[_Group], level: int) -> None:
         if not groups:
@@ -319,8 +319,14 @@ class _Work:
             )  # fmt: skip
 
     def _add(self, sql: str, values: list[Any], **place: Any) -> None:
-        if draft := write(self.writer, sql, values, group_bytes=self.group_bytes, **place):
+        group_bytes = LARGE_BYTES if self.is_large else ROW_GROUP_BYTES
+        with self._turn():
+            draft = write(self.writer, sql, values, group_bytes=group_bytes, **place)
+        if draft:
             self.drafts.append(draft)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return duck.in_turn() if self.is_large else contextlib.nullcontext()
 
 
 def _group_rows(columns: int) -> int:

@@ -4,12 +4,13 @@ DuckDB's sort holds some 120,000 rows at least, whatever its memory limit: of 2 
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import duckdb
 
+from events.lake.duck import LARGE_ROW_BYTES
 from events.lake.layout import lake_dir
 
 SORT_ROWS: Final = 122_880  # held by a sort at least
@@ -31,26 +32,31 @@ def in_order(
     key: Sequence[str],
     rows: int,
     size: int,
+    turn: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[tuple[str, list[Any]]]:
     """Takes a SELECT of `rows` rows of `size` bytes in all, by SIZE; yields one of the same rows in order of `key`, and its
-    parameters. The files of runs are gone afterwards.
+    parameters. The files of runs are gone afterwards. `turn`: what each statement is carried out in.
     """  # fmt: skip
     order = ", ".join(key)
-    if size * min(1.0, SORT_ROWS / max(rows, 1)) <= SORT_BYTES:
+    fitting = SORT_BYTES if size < rows * LARGE_ROW_BYTES else RUN_BYTES
+    if size * min(1.0, SORT_ROWS / max(rows, 1)) <= fitting:
         yield f"{source} ORDER BY {order}", list(values)
         return
     folder = lake_dir() / "tmp"
     written: list[str] = []
     try:
-        bounds = _bounds(duck, source, values, order)
+        with turn():
+            bounds = _bounds(duck, source, values, order)
         for bound, after in zip(bounds, [*bounds[1:], None], strict=True):
             written.append(str(folder / f"{uuid.uuid4().hex}.parquet"))
             conditions, limits = _between(key, bound, after)
-            duck.execute(
-                f"COPY (SELECT * FROM ({source}) WHERE {conditions} ORDER BY {order})"
-                f" TO '{written[-1].replace(chr(39), chr(39) * 2)}' (FORMAT parquet, ROW_GROUP_SIZE 4096)",
-                [*values, *limits],
-            )
+            target = written[-1].replace("'", "''")
+            with turn():
+                duck.execute(
+                    f"COPY (SELECT * FROM ({source}) WHERE {conditions} ORDER BY {order})"
+                    f" TO '{target}' (FORMAT parquet, ROW_GROUP_SIZE 4096)",
+                    [*values, *limits],
+                )
         yield "SELECT * FROM read_parquet(?)", [written]
     finally:
         for path in written:

@@ -3,6 +3,7 @@
 What is new is known by batches (`seal` null), not by clocks or ids: a transaction that commits late is found then.
 """
 
+import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ FAT_ROW_BYTES: Final = (
 FAT_BYTES: Final = 8 << 20
 MAX_BATCHES: Final = 5_000
 SECONDS: Final = 60
+PATIENCE_SECONDS: Final = 15  # while large rows are being merged
 ROOMY_MEMORY: Final = "1GB"  # for rows so large that the usual bound does not hold them
 
 # Plan: the partial index of unsealed batches, in order, up to MAX_BATCHES and one more.
@@ -90,9 +92,11 @@ class _Spool:
 
     file: IO[bytes]
     longest: int = 0
+    rows: int = 0
 
     def write(self, row: bytes) -> int:
         self.longest = max(self.longest, len(row))
+        self.rows += 1
         return self.file.write(row)
 
 
@@ -165,10 +169,12 @@ def copy_rows(
             copy = cursor.cursor.mogrify(COPY.format(where=where), values).decode()
             cursor.cursor.copy_expert(copy, spool, size=1 << 16)
         reached("spooled")
-        try:
-            with duck.kept() as reader:
+        if path.stat().st_size <= spool.rows * duck.LARGE_ROW_BYTES:
+            with contextlib.suppress(duckdb.OutOfMemoryException), duck.kept() as reader:
                 return _to_parquet(reader, path, spool.longest, learned)
-        except duckdb.OutOfMemoryException:
+        with duck.in_turn(patience=PATIENCE_SECONDS):
+            with contextlib.suppress(duckdb.OutOfMemoryException), duck.connect() as reader:
+                return _to_parquet(reader, path, spool.longest, learned)
             log.warning("rows of up to %s bytes are sealed with more memory", spool.longest)
             with duck.connect(memory=ROOMY_MEMORY) as reader:
                 return _to_parquet(reader, path, spool.longest, learned)
