@@ -14,6 +14,8 @@ from events.lake.layout import lake_dir
 FULL: Final = re.compile(r"no space left|disk quota|file too large", re.IGNORECASE)  # of errors: the disk is
 MEMORY: Final = "96MB"  # the process takes 60 to 80 MB more
 LARGE_ROW_BYTES: Final = 1_200  # on average
+# Of large rows at a time: DuckDB works on 2,048 rows, and reading, parsing and writing them takes some six times as much.
+LARGE_BYTES: Final = 8 << 20
 _turn: Final = threading.Lock()
 _kept: Final[dict[Path, duckdb.DuckDBPyConnection]] = {}
 

@@ -40,14 +40,13 @@ MERGE_SECONDS: Final = 600  # a million rows of 75 properties take some 200
 SECONDS: Final = MERGE_SECONDS - 20
 # Sorting takes more of large rows than of those of 400 bytes. The last is for what none of these is enough for.
 MEMORY_BY_ROW_BYTES: Final = ((duck.LARGE_ROW_BYTES, duck.MEMORY), (1 << 62, "128MB"), (1 << 62, "1GB"))
-LARGE_BYTES: Final = 8 << 20  # of large rows: in a group, and in a project's day for them to count
 LEAST_GROUP_ROWS: Final = 2_048  # what DuckDB works on at once
 NARROW: Final = 20  # columns of properties that need no smaller row groups
 OWN_ORDER: Final = ("name", "occurred_at", "id")
 SHARED_ORDER: Final = ("project_id", *OWN_ORDER)
-DAY_BYTES: Final = (
+ENOUGH_SIZE: Final = (
     16 << 20
-)  # by SIZE: as much as makes a project's day leave the shared files, whatever its rows
+)  # by SIZE: with as much a project's day leaves the shared files, however few its rows
 DAY_US: Final = 86_400_000_000
 EPOCH: Final = date(1970, 1, 1)
 PLANNED: Final = (
@@ -170,9 +169,9 @@ def _discard(drafts: list[Draft]) -> None:
 
 def _write(step: Step) -> list[Draft]:
     """With as little memory as its rows need."""
-    with duck.connect() as reader:
+    with duck.connect() as reader, duck.at_most(reader, SECONDS), duck.in_turn():
         groups = _groups(reader, step)
-    large = [group.size // group.rows for group in groups if group.size >= LARGE_BYTES]
+    large = [group.size // group.rows for group in groups if group.size >= duck.LARGE_BYTES]
     row_bytes = max(large, default=0)
     for memory in [bound for least, bound in MEMORY_BY_ROW_BYTES if row_bytes < least][:-1]:
         try:
@@ -267,7 +266,7 @@ class _Work:
         self._shared(settled, plan.SETTLED)
 
     def _moving(self, groups: list[_Group]) -> list[_Group]:
-        enough = [group for group in groups if group.rows >= plan.DAY_ROWS or group.size >= DAY_BYTES]
+        enough = [group for group in groups if group.rows >= plan.DAY_ROWS or group.size >= ENOUGH_SIZE]
         if self.step.kind == "close":
             closed = [group for group in groups if self._is_closed(group)]
             if len(closed) > plan.GROUPS:
@@ -319,7 +318,7 @@ class _Work:
             )  # fmt: skip
 
     def _add(self, sql: str, values: list[Any], **place: Any) -> None:
-        group_bytes = LARGE_BYTES if self.is_large else ROW_GROUP_BYTES
+        group_bytes = duck.LARGE_BYTES if self.is_large else ROW_GROUP_BYTES
         with self._turn():
             draft = write(self.writer, sql, values, group_bytes=group_bytes, **place)
         if draft:

@@ -10,17 +10,14 @@ from typing import Any, Final
 
 import duckdb
 
-from events.lake.duck import LARGE_ROW_BYTES
+from events.lake.duck import LARGE_BYTES, LARGE_ROW_BYTES
 from events.lake.layout import lake_dir
 
 SORT_ROWS: Final = 122_880  # held by a sort at least
 SORT_BYTES: Final = 52 << 20  # of such rows, that fit beside what else a merge needs
-RUN_BYTES: Final = (
-    8 << 20
-)  # DuckDB works on 2,048 rows at once: reading, parsing and writing them takes some six times as much
-SIZE: Final = (
-    "strlen(properties) + strlen(context) + coalesce(octet_length(raw), 0) + 200"  # of a row in memory, about
-)
+RUN_BYTES: Final = LARGE_BYTES
+# Of a row in memory, about.
+SIZE: Final = "strlen(properties) + strlen(context) + coalesce(octet_length(raw), 0) + 200"
 
 
 @contextmanager

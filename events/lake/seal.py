@@ -28,10 +28,7 @@ Learn = Callable[[duckdb.DuckDBPyConnection, Path], None]
 
 MAX_ROWS: Final = 100_000  # peak memory grows with both
 MAX_BYTES: Final = 16 << 20
-FAT_ROW_BYTES: Final = (
-    4_096  # on average: rows beyond are sealed in half as much, for 2,048 lie in memory at once when merged
-)
-FAT_BYTES: Final = 8 << 20
+VERY_LARGE_ROW_BYTES: Final = 4_096  # on average: of such, what is merged at once is more than LARGE_BYTES
 MAX_BATCHES: Final = 5_000
 SECONDS: Final = 60
 PATIENCE_SECONDS: Final = 15  # while large rows are being merged
@@ -40,7 +37,7 @@ ROOMY_MEMORY: Final = "1GB"  # for rows so large that the usual bound does not h
 # Plan: the partial index of unsealed batches, in order, up to MAX_BATCHES and one more.
 CHOOSE: Final = """
 SELECT id, stored, first_id, last_id, place = 1 OR place <= %(batches)s AND rows <= %(rows)s AND bytes <= %(bytes)s
-    AND (bytes <= %(fat)s OR bytes <= rows * %(fat_row)s) FROM (
+    AND (bytes <= %(large)s OR bytes <= rows * %(row)s) FROM (
     SELECT *, sum(stored) OVER w AS rows, sum(bytes) OVER w AS bytes, row_number() OVER w AS place FROM (
         SELECT id, stored, first_id, last_id, bytes FROM events_batch WHERE seal IS NULL ORDER BY id LIMIT %(batches)s + 1
     ) AS oldest (id, stored, first_id, last_id, bytes)
@@ -92,11 +89,9 @@ class _Spool:
 
     file: IO[bytes]
     longest: int = 0
-    rows: int = 0
 
     def write(self, row: bytes) -> int:
         self.longest = max(self.longest, len(row))
-        self.rows += 1
         return self.file.write(row)
 
 
@@ -130,7 +125,7 @@ def seal(*, reached: Callable[[str], object] = str) -> Sealed:
 def _choose() -> _Chosen:
     with connection.cursor() as cursor:
         limits = {"rows": MAX_ROWS, "bytes": MAX_BYTES, "batches": MAX_BATCHES}
-        cursor.execute(CHOOSE, limits | {"fat": FAT_BYTES, "fat_row": FAT_ROW_BYTES})
+        cursor.execute(CHOOSE, limits | {"large": duck.LARGE_BYTES, "row": VERY_LARGE_ROW_BYTES})
         found = cursor.fetchall()
     taken = list(takewhile(lambda row: row[4], found))
     full = [row for row in taken if row[1]]
@@ -168,8 +163,9 @@ def copy_rows(
             cursor.execute(f"SET LOCAL statement_timeout = '{SECONDS}s'")
             copy = cursor.cursor.mogrify(COPY.format(where=where), values).decode()
             cursor.cursor.copy_expert(copy, spool, size=1 << 16)
+            rows = cursor.rowcount
         reached("spooled")
-        if path.stat().st_size <= spool.rows * duck.LARGE_ROW_BYTES:
+        if path.stat().st_size <= rows * duck.LARGE_ROW_BYTES:
             with contextlib.suppress(duckdb.OutOfMemoryException), duck.kept() as reader:
                 return _to_parquet(reader, path, spool.longest, learned)
         with duck.in_turn(patience=PATIENCE_SECONDS):

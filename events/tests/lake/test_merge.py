@@ -85,7 +85,7 @@ def test_a_project_with_enough_rows_leaves_the_shared_file(
 def test_few_but_large_rows_leave_the_shared_file_too(
     projects: list[int], seal_all: SealAll, merge_all: MergeAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merge_stage, "DAY_BYTES", 20_000)
+    monkeypatch.setattr(merge_stage, "ENOUGH_SIZE", 20_000)
     for n in range(plan.FAN_IN):
         put([{"project_id": projects[0], "properties": {"long": f"{n}{random.randbytes(400).hex()}"}}] * 3)
         put([{"project_id": projects[1]}])

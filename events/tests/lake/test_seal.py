@@ -104,7 +104,7 @@ def test_much_is_sealed_in_several_files(seal_all: SealAll, monkeypatch: pytest.
 def test_large_rows_are_sealed_fewer_at_a_time_and_none_overtakes(
     seal_all: SealAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seal_stage, "FAT_BYTES", 5_000)
+    monkeypatch.setattr(seal_stage.duck, "LARGE_BYTES", 5_000)
     large = {"properties": {"long": "x" * 8_000}}
     put([large])
     put([large])
