@@ -3,7 +3,6 @@
 """
 
 import argparse
-import http.client
 import json
 import random
 import sys
@@ -11,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from bench.tables import table
+from systemtest.client import Client
 from systemtest.stack import Stack, stack_in_clean_folder, wait
 
 MOST_MB: Final = 300
@@ -79,28 +78,22 @@ def highest_mb(pid: int) -> float:
 def send(stack: Stack, count: int, properties: Properties) -> int:
     """Posts so many events of the last minute, the queue's refusals again. Returns the bytes of one."""
     chance, sent, events, size = random.Random(7), 0, list[str](), 0  # noqa: S311
-    web = http.client.HTTPConnection(urlsplit(stack.credentials["url"]).netloc, timeout=60)
+    client = Client(stack.credentials)
     for number in range(count):
         person = f"u-{chance.randrange(5_000)}"
         event = {"name": f"name {chance.randrange(20)}", "user_id": person, "properties": properties(chance)}
         events.append(json.dumps(event))
         size += len(events[-1])
         if size - sent >= BODY_BYTES or len(events) == 1_000 or number == count - 1:
-            post(web, stack.credentials["write_key"], f"[{','.join(events)}]")
+            post(client, f"[{','.join(events)}]".encode())
             sent, events = size, []
     return size // count
 
 
-def post(web: http.client.HTTPConnection, key: str, body: str) -> None:
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    while True:
-        web.request("POST", "/v1/events", body, headers)
-        response = web.getresponse()
-        said = response.read()
-        if response.status == 202:
-            return
-        if response.status not in (429, 503):
-            sys.exit(f"bench: {response.status} {said[:300]!r}")
+def post(client: Client, body: bytes) -> None:
+    while (reply := client.post(body)).status != 202:
+        if reply.status not in (429, 503):
+            sys.exit(f"bench: {reply.status} {reply.body[:300]!r}")
         time.sleep(0.2)
 
 
