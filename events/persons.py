@@ -6,7 +6,8 @@ from typing import Final
 PERSON_SQL: Final = "coalesce(user_id, anonymous_id)"  # text; PostgreSQL and DuckDB alike
 # 64 bits of md5, for a standard digest is the same in every version of every engine. 200,000 persons share one with a
 # chance of 1 in 10^9. Plan: DuckDB counts and joins integers in a quarter of the time of texts.
-PERSON_HASH_SQL: Final = f"md5_number_upper({PERSON_SQL})"  # DuckDB's: UBIGINT, NULL for nobody
+# Not DuckDB's own md5_number_upper: the same number, by way of a text of bits, for five times the time.
+PERSON_HASH_SQL: Final = f"(md5_number({PERSON_SQL}) & {2**64 - 1}::UHUGEINT)::UBIGINT"  # NULL for nobody
 
 
 def person_hash(person: str) -> int:

@@ -113,7 +113,8 @@ def _numbers(
     duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[Any], keys: Sequence[str]
 ) -> set[str]:
     """Those of the properties that are a number in any row."""
-    found = _each(duck, source, parameters, keys, f"bool_or({_number('{}')} IS NOT NULL)")
+    types = "bool_or({} IN ('UBIGINT', 'BIGINT', 'DOUBLE'))"
+    found = _each(duck, source, parameters, keys, types, of="json_type")
     return {key for key, is_number in zip(keys, found, strict=True) if is_number}
 
 
@@ -123,12 +124,14 @@ def _each(
     parameters: Sequence[Any],
     keys: Sequence[str],
     aggregate: str,
+    *,
+    of: str = "json_extract",
 ) -> list[Any]:
-    """One aggregate of each property's JSON values; `{}` in it stands for the value."""
+    """One aggregate of each property's JSON values, or of another function of them; `{}` in it stands for that."""
     if not keys:
         return []
     wanted = ", ".join(aggregate.replace("{}", f"x[{n}]") for n in range(1, len(keys) + 1))
-    sql = f"SELECT [{wanted}] FROM (SELECT json_extract(properties, ?) AS x FROM ({source}))"
+    sql = f"SELECT [{wanted}] FROM (SELECT {of}(properties, ?) AS x FROM ({source}))"
     return list(_one(duck, sql, [[pointer(key) for key in keys], *parameters])[0])
 
 

@@ -93,9 +93,9 @@ def test_any_name_gets_its_columns_with_its_values(reader: duckdb.DuckDBPyConnec
 
 
 def test_a_number_too_large_for_a_double_is_none(reader: duckdb.DuckDBPyConnection) -> None:
-    chosen, _ = write(reader, ['{"a": 1e400}', '{"a": -1e400}', '{"b": 1e400}', '{"a": 2, "b": 1e999}'])
-    assert chosen.columns["b"] == {"s": True, "n": False}
+    write(reader, ['{"a": 1e400}', '{"a": -1e400}', '{"b": 1e400}', '{"a": 2, "b": 1e999}'])
     assert column(reader, number_column("a")) == [None, None, None, 2.0]
+    assert column(reader, number_column("b")) == [None] * 4
 
 
 def test_long_and_rare_ones_are_listed_without_a_column(reader: duckdb.DuckDBPyConnection) -> None:
