@@ -146,7 +146,7 @@ def _publish_day(
         low, high = first_id + rows * part // parts, first_id + rows * (part + 1) // parts
         source = LAKE_ROWS.format(low=low, high=high)
         chosen = properties.choose(duck, source, [], rows=high - low)
-        wanted, extra, pointers = properties.select(chosen.columns)
+        wanted, extra, pointers = properties.select(chosen)
         draft = publish.write(
             duck,
             f"SELECT {', '.join(COLUMNS)}{wanted} FROM (SELECT *{extra} FROM ({source} ORDER BY name, occurred_at, id))",

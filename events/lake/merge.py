@@ -30,7 +30,7 @@ from events.lake.layout import (
 )
 from events.lake.plan import Step
 from events.lake.publish import LOCK, WORK_SECONDS, Draft, SegmentGone, new_token, publish, write
-from events.lake.runs import SIZE, in_order
+from events.lake.runs import IN_ORDER, SIZE, Rows, in_files, in_order
 from events.models import Segment
 from projects.models import Project
 
@@ -49,6 +49,7 @@ ENOUGH_SIZE: Final = (
 )  # by SIZE: with as much a project's day leaves the shared files, however few its rows
 # By name all files' statistics are read first: by those a sort packs what it holds, and spills half as much.
 ROWS: Final = "read_parquet(?, union_by_name = true)"
+AT_ONCE: Final = 8  # projects' days that are each looked for in all files; of more, all rows are sorted first
 DAY_US: Final = 86_400_000_000
 EPOCH: Final = date(1970, 1, 1)
 PLANNED: Final = (
@@ -247,25 +248,32 @@ class _Work:
         place = month_path if self.step.kind == "month" else day_path
         source = f"SELECT {', '.join(COLUMNS)} FROM {ROWS}"
         path = place(first.project_id, first.first_day, new_token())
-        self._own(source, [self.files], first.project_id, path, self.groups)
+        self._own(self._rows(source, [self.files], OWN_ORDER, self.groups), first.project_id, path)
 
     def part(self) -> None:
         """Shared files: what is enough for files of their own to those, the rest to one or two shared ones."""
-        groups = self.groups
-        moving = self._moving(groups)
-        for group in moving:
-            source = (
-                f"SELECT {', '.join(COLUMNS)} FROM {ROWS}"
-                " WHERE project_id = ? AND occurred_at >= ? AND occurred_at < ?"
-            )
-            midnight = datetime(group.day.year, group.day.month, group.day.day, tzinfo=UTC)
-            values = [self.files, group.project_id, midnight, midnight + timedelta(days=1)]
-            path = day_path(group.project_id, group.day, new_token())
-            self._own(source, values, group.project_id, path, [group])
-        staying = [group for group in groups if group not in moving]
+        moving = self._moving(self.groups)
+        if len(moving) > AT_ONCE:
+            with in_files(self._rows(*self._of(moving), SHARED_ORDER, moving)) as files:
+                for group in moving:
+                    self._move(group, files, IN_ORDER)
+        else:
+            for group in moving:
+                self._move(group, self.files, OWN_ORDER)
+        staying = [group for group in self.groups if group not in moving]
         settled = [group for group in staying if self._is_settled(group)]
         self._shared([group for group in staying if group not in settled], self.level)
         self._shared(settled, plan.SETTLED)
+
+    def _move(self, group: _Group, files: list[str], key: Sequence[str]) -> None:
+        source = (
+            f"SELECT {', '.join(COLUMNS)} FROM {ROWS}"
+            " WHERE project_id = ? AND occurred_at >= ? AND occurred_at < ?"
+        )
+        midnight = datetime(group.day.year, group.day.month, group.day.day, tzinfo=UTC)
+        values = [files, group.project_id, midnight, midnight + timedelta(days=1)]
+        path = day_path(group.project_id, group.day, new_token())
+        self._own(self._rows(source, values, key, [group]), group.project_id, path)
 
     def _moving(self, groups: list[_Group]) -> list[_Group]:
         enough = [group for group in groups if group.rows >= plan.DAY_ROWS or group.size >= ENOUGH_SIZE]
@@ -284,40 +292,38 @@ class _Work:
             return True
         return self.step.kind == "close" and self._is_closed(group) and group.rows < plan.QUIET_ROWS
 
-    def _own(self, source: str, values: list[Any], project_id: int, path: str, groups: list[_Group]) -> None:
-        rows, size = _total(groups)
+    def _own(self, of: Rows, project_id: int, path: str) -> None:
         with self._turn():
-            chosen = properties.choose(self.writer, source, values, rows=rows, size=size)
-        wanted, extra, pointers = properties.select(chosen.columns)
+            chosen = properties.choose(self.writer, of.source, of.values, rows=of.rows, size=of.size)
+        wanted, extra, pointers = properties.select(chosen)
         names = ", ".join(COLUMNS)
         # Sorted before the properties are taken out: they would all have to pass through the sort.
-        with self._in_order(source, values, OWN_ORDER, groups) as (sorted_rows, ordered):
+        with in_order(of) as (sorted_rows, ordered):
             self._add(
                 f"SELECT {names}{wanted} FROM (SELECT *{extra} FROM ({sorted_rows}))", [*pointers, *ordered], path=path,
                 project_id=project_id, level=self.level, columns=chosen.columns, is_complete=chosen.is_complete,
                 group_rows=_group_rows(wanted.count(",")),
             )  # fmt: skip
 
-    def _in_order(
-        self, source: str, values: list[Any], key: Sequence[str], groups: list[_Group]
-    ) -> AbstractContextManager[tuple[str, list[Any]]]:
+    def _rows(self, source: str, values: list[Any], key: Sequence[str], groups: list[_Group]) -> Rows:
         rows, size = _total(groups)
-        return in_order(self.writer, source, values, key=key, rows=rows, size=size, turn=self._turn)
+        return Rows(self.writer, source, values, key, rows, size, self._turn)
 
-    def _shared(self, groups: list[_Group], level: int) -> None:
-        if not groups:
-            return
+    def _of(self, groups: list[_Group]) -> tuple[str, list[Any]]:
+        """Their rows, of all files."""
         sql = (
             f"SELECT {', '.join(f'e.{name}' for name in COLUMNS)} FROM {ROWS} AS e"
             " SEMI JOIN (SELECT unnest(?::bigint[]) AS project_id, unnest(?::bigint[]) AS day) AS g"
             f" ON e.project_id = g.project_id AND epoch_us(e.occurred_at) // {DAY_US} = g.day"
         )
         days = [(group.day - EPOCH).days for group in groups]
-        values = [self.files, [group.project_id for group in groups], days]
-        with self._in_order(sql, values, SHARED_ORDER, groups) as (rows, ordered):
-            self._add(
-                rows, ordered, path=fresh_path(new_token()), project_id=None, level=level
-            )  # fmt: skip
+        return sql, [self.files, [group.project_id for group in groups], days]
+
+    def _shared(self, groups: list[_Group], level: int) -> None:
+        if not groups:
+            return
+        with in_order(self._rows(*self._of(groups), SHARED_ORDER, groups)) as (rows, ordered):
+            self._add(rows, ordered, path=fresh_path(new_token()), project_id=None, level=level)
 
     def _add(self, sql: str, values: list[Any], **place: Any) -> None:
         group_bytes = duck.LARGE_BYTES if self.is_large else ROW_GROUP_BYTES

@@ -21,16 +21,20 @@ MAX_LISTED: Final = 500
 MAX_CANDIDATES: Final = MAX_PROPERTY_COLUMNS + 50  # some are too long
 MIN_SHARE: Final = 0.001  # of the rows; a rarer property is asked of the JSON
 MAX_TEXT_BYTES: Final = 300  # on average; longer ones would only lie there twice
+NUMBERS: Final = "('UBIGINT', 'BIGINT', 'DOUBLE')"  # DuckDB's types of JSON values
 
 Columns = dict[str, dict[str, bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """As in the table of segments; `is_complete`: no other property than these occurs."""
+    """As in the table of segments; `is_complete`: no other property than these occurs. `plain`: those that are never anything
+    but numbers and null.
+    """  # fmt: skip
 
     columns: Columns = field(default_factory=dict)
     is_complete: bool = True
+    plain: frozenset[str] = frozenset()
 
 
 def choose(
@@ -45,12 +49,12 @@ def choose(
     seen = _counts(duck, _sample(source, rows, SAMPLE_ROWS), parameters)
     # Every row its own names: to count them all would take the memory of all of them, and tell nothing more.
     is_bounded = len(seen) <= MAX_KEYS
-    counts = _counts(duck, source, parameters) if is_bounded else seen
+    counts = _counts(duck, source, parameters) if is_bounded and rows >= 2 * SAMPLE_ROWS else seen
     least = max(2, MIN_SHARE * (rows if is_bounded else min(rows, SAMPLE_ROWS)))
     frequent = [key for key, count in counts.items() if count >= least][:MAX_CANDIDATES]
     looked_at = rows if size > rows * VERY_LARGE else LENGTH_ROWS
     short = _short(duck, _sample(source, rows, looked_at), parameters, frequent)
-    numbers = _numbers(duck, source, parameters, short)
+    numbers, plain = _numbers(duck, source, parameters, short)
     columns = {key: {"s": False, "n": False} for key in list(counts)[:MAX_LISTED]}
     free = MAX_PROPERTY_COLUMNS
     for key in short:
@@ -58,30 +62,33 @@ def choose(
         if needed <= free:
             columns[key] = {"s": True, "n": key in numbers}
             free -= needed
-    return Chosen(columns, is_bounded and len(counts) <= MAX_LISTED)
+    return Chosen(columns, is_bounded and len(counts) <= MAX_LISTED, frozenset(plain))
 
 
-def select(columns: Columns) -> tuple[str, str, list[Any]]:
+def select(chosen: Chosen) -> tuple[str, str, list[Any]]:
     """Returns the columns' SQL, the source's extra SQL, and its parameters: all values of a row in one extraction.
 
     One by one they would cost four times as much: the text is parsed for each.
     """
-    texts = [key for key, kinds in columns.items() if kinds["s"]]
-    numbers = [key for key, kinds in columns.items() if kinds["n"]]
+    texts = [key for key, kinds in chosen.columns.items() if kinds["s"]]
+    numbers = [key for key in texts if chosen.columns[key]["n"]]
+    mixed = [key for key in numbers if key not in chosen.plain]
     wanted = [f"texts[{n}] AS {text_column(key)}" for n, key in enumerate(texts, 1)]
-    wanted += [f"{_number(f'numbers[{n}]')} AS {number_column(key)}" for n, key in enumerate(numbers, 1)]
+    for key in numbers:
+        value = f"texts[{texts.index(key) + 1}]" if key in chosen.plain else f"mixed[{mixed.index(key) + 1}]"
+        wanted.append(f"{_number(value)} AS {number_column(key)}")
     extra = "".join(
         f", {function}(properties, ?) AS {name}"
         for function, name, keys in (
             ("json_extract_string", "texts", texts),
-            ("json_extract", "numbers", numbers),
+            ("json_extract", "mixed", mixed),
         )
         if keys
     )
     return (
         "".join(f", {one}" for one in wanted),
         extra,
-        [[pointer(key) for key in keys] for keys in (texts, numbers) if keys],
+        [[pointer(key) for key in keys] for keys in (texts, mixed) if keys],
     )
 
 
@@ -111,11 +118,12 @@ def _short(
 
 def _numbers(
     duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[Any], keys: Sequence[str]
-) -> set[str]:
-    """Those of the properties that are a number in any row."""
-    types = "bool_or({} IN ('UBIGINT', 'BIGINT', 'DOUBLE'))"
+) -> tuple[set[str], set[str]]:
+    """Those of the properties that are a number in any row, and those of them that are nothing else in any other."""
+    types = f"[bool_or({{}} IN {NUMBERS}), bool_and({{}} IN {NUMBERS} OR {{}} = 'NULL')]"
     found = _each(duck, source, parameters, keys, types, of="json_type")
-    return {key for key, is_number in zip(keys, found, strict=True) if is_number}
+    numbers = {key: is_plain for key, (is_number, is_plain) in zip(keys, found, strict=True) if is_number}
+    return set(numbers), {key for key, is_plain in numbers.items() if is_plain}
 
 
 def _each(

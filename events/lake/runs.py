@@ -6,6 +6,7 @@ DuckDB's sort holds some 120,000 rows at least, whatever its memory limit: of 2 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import duckdb
@@ -16,6 +17,7 @@ from events.lake.layout import lake_dir
 SORT_ROWS: Final = 122_880  # held by a sort at least
 SORT_BYTES: Final = 52 << 20  # of such rows, that fit beside what else a merge needs
 RUN_BYTES: Final = LARGE_BYTES
+IN_ORDER: Final = ()  # a key of rows that come so already
 # Of a row in memory, about.
 SIZE: Final = "strlen(properties) + strlen(context) + coalesce(octet_length(raw), 0) + 200"
 
@@ -27,61 +29,94 @@ SELECT source.* FROM source JOIN places USING (name) ORDER BY {order}
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is to be in order: a SELECT and its parameters, of so many rows of `size` bytes in all, by SIZE.
+
+    `key`: the columns of the order, or IN_ORDER. `turn`: what each statement is carried out in.
+    """
+
+    duck: duckdb.DuckDBPyConnection
+    source: str
+    values: Sequence[Any]
+    key: Sequence[str]
+    rows: int
+    size: int
+    turn: Callable[[], AbstractContextManager[None]]
+
+    @property
+    def order(self) -> str:
+        return ", ".join(self.key)
+
+    @property
+    def is_large(self) -> bool:
+        return self.size >= self.rows * LARGE_ROW_BYTES
+
+    def is_held(self) -> bool:
+        """Whether one sort of all of them fits."""
+        held = self.size * min(1.0, SORT_ROWS / max(self.rows, 1))
+        return self.key == IN_ORDER or held <= (RUN_BYTES if self.is_large else SORT_BYTES)
+
+    def sorted(self) -> str:
+        if self.key == IN_ORDER:
+            return self.source
+        return f"{self.source} ORDER BY {self.order}" if self.rows <= SORT_ROWS else _by_place(self)
+
+
 @contextmanager
-def in_order(
-    duck: duckdb.DuckDBPyConnection,
-    source: str,
-    values: Sequence[Any],
-    *,
-    key: Sequence[str],
-    rows: int,
-    size: int,
-    turn: Callable[[], AbstractContextManager[None]],
-) -> Iterator[tuple[str, list[Any]]]:
-    """Takes a SELECT of `rows` rows of `size` bytes in all, by SIZE; yields one of the same rows in order of `key`, and its
-    parameters. The files of runs are gone afterwards. `turn`: what each statement is carried out in.
-    """  # fmt: skip
-    order = ", ".join(key)
-    fitting = SORT_BYTES if size < rows * LARGE_ROW_BYTES else RUN_BYTES
-    if size * min(1.0, SORT_ROWS / max(rows, 1)) <= fitting:
-        yield f"{source} ORDER BY {order}" if rows <= SORT_ROWS else _by_place(source, key), list(values)
+def in_order(of: Rows) -> Iterator[tuple[str, list[Any]]]:
+    """Yields a SELECT of the same rows in order, and its parameters. The files of runs are gone afterwards."""
+    if of.is_held():
+        yield of.sorted(), list(of.values)
         return
+    with in_files(of) as files:
+        yield "SELECT * FROM read_parquet(?)", [files]
+
+
+@contextmanager
+def in_files(of: Rows) -> Iterator[list[str]]:
+    """Yields files of the same rows, one after another in order. They are gone afterwards."""
     folder = lake_dir() / "tmp"
     written: list[str] = []
     try:
-        with turn():
-            bounds = _bounds(duck, source, values, order)
-        for bound, after in zip(bounds, [*bounds[1:], None], strict=True):
+        with of.turn():
+            group_rows, runs = 16_384, [(of.sorted(), list(of.values))]
+            if not of.is_held():
+                group_rows, runs = 4_096, _runs(of)
+        for sql, values in runs:
             written.append(str(folder / f"{uuid.uuid4().hex}.parquet"))
-            conditions, limits = _between(key, bound, after)
             target = written[-1].replace("'", "''")
-            with turn():
-                duck.execute(
-                    f"COPY (SELECT * FROM ({source}) WHERE {conditions} ORDER BY {order})"
-                    f" TO '{target}' (FORMAT parquet, ROW_GROUP_SIZE 4096)",
-                    [*values, *limits],
+            with of.turn():
+                of.duck.execute(
+                    f"COPY ({sql}) TO '{target}' (FORMAT parquet, ROW_GROUP_SIZE {group_rows})", values
                 )
-        yield "SELECT * FROM read_parquet(?)", [written]
+        yield written
     finally:
         for path in written:
             (folder / path).unlink(missing_ok=True)
 
 
-def _by_place(source: str, key: Sequence[str]) -> str:
-    order = ", ".join("place" if column == "name" else column for column in key)
-    return BY_PLACE.format(source=source, order=order)
+def _by_place(of: Rows) -> str:
+    order = ", ".join("place" if column == "name" else column for column in of.key)
+    return BY_PLACE.format(source=of.source, order=order)
 
 
-def _bounds(
-    duck: duckdb.DuckDBPyConnection, source: str, values: Sequence[Any], order: str
-) -> list[tuple[Any, ...]]:
-    """The key of the first row of each run. Plan: a sort of the keys alone, then a streaming sum."""
-    return duck.execute(
-        f"SELECT {order} FROM (SELECT *, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS until"
-        f" FROM (SELECT {order}, {SIZE} AS size FROM ({source}) ORDER BY {order}))"
-        f" WHERE until = size OR (until - size) // {RUN_BYTES} <> until // {RUN_BYTES} ORDER BY until",
-        list(values),
+def _runs(of: Rows) -> list[tuple[str, list[Any]]]:
+    """The SELECT of each. Plan of their bounds, each the key of a run's first row: a sort of the keys, then a streaming sum."""
+    length = RUN_BYTES if of.is_large else 3 * RUN_BYTES
+    bounds = of.duck.execute(
+        f"SELECT {of.order} FROM (SELECT *, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS until"
+        f" FROM (SELECT {of.order}, {SIZE} AS size FROM ({of.source}) ORDER BY {of.order}))"
+        f" WHERE until = size OR (until - size) // {length} <> until // {length} ORDER BY until",
+        list(of.values),
     ).fetchall()
+    between = [
+        _between(of.key, bound, after) for bound, after in zip(bounds, [*bounds[1:], None], strict=True)
+    ]
+    return [
+        (f"SELECT * FROM ({of.source}) WHERE {conditions} ORDER BY {of.order}", [*of.values, *limits])
+        for conditions, limits in between
+    ]
 
 
 def _between(

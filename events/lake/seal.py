@@ -91,7 +91,8 @@ class _Spool:
     longest: int = 0
 
     def write(self, row: bytes) -> int:
-        self.longest = max(self.longest, len(row))
+        if len(row) > self.longest:  # max() takes as long as all the rest of this
+            self.longest = len(row)
         return self.file.write(row)
 
 

@@ -209,18 +209,24 @@ def test_rows_too_large_for_the_usual_memory_are_merged_with_more(
     assert in_lake() == in_table()
 
 
-@pytest.mark.parametrize("later_days", [0, 2])
+@pytest.mark.parametrize(
+    "bounds", [{"SORT_BYTES": 1, "RUN_BYTES": 8_000}, {"SORT_ROWS": 1}], ids=["runs", "places"]
+)
+@pytest.mark.parametrize(("later_days", "at_once"), [(0, 8), (2, 8), (2, 0)])
 @pytest.mark.parametrize("same", [(), ("project_id", "name"), ("project_id", "name", "occurred_at")])
-def test_fat_rows_are_sorted_in_runs_and_none_is_lost(
+def test_rows_are_in_order_however_they_were_sorted_and_none_is_lost(
     projects: list[int],
     seal_all: SealAll,
     merge_all: MergeAll,
     monkeypatch: pytest.MonkeyPatch,
     same: Sequence[str],
     later_days: int,
+    at_once: int,
+    bounds: dict[str, int],
 ) -> None:
-    monkeypatch.setattr(runs, "SORT_BYTES", 1)
-    monkeypatch.setattr(runs, "RUN_BYTES", 8_000)
+    for name, value in bounds.items():
+        monkeypatch.setattr(runs, name, value)
+    monkeypatch.setattr(merge_stage, "AT_ONCE", at_once)
     alike = odd_rows(1, seed=1)[0]
     for seed in range(plan.FAN_IN):
         put(of(projects, [row | {key: alike[key] for key in same} for row in odd_rows(60, seed=seed)]))

@@ -59,7 +59,7 @@ def write(reader: duckdb.DuckDBPyConnection, texts: list[str]) -> tuple[properti
     reader.execute("CREATE OR REPLACE TABLE t (id BIGINT, properties VARCHAR)")
     reader.execute("INSERT INTO t SELECT unnest(?), unnest(?)", [list(range(len(texts))), texts])
     chosen = properties.choose(reader, "SELECT * FROM t", [], rows=len(texts))
-    columns, extra, pointers = properties.select(chosen.columns)
+    columns, extra, pointers = properties.select(chosen)
     sql = f"SELECT id{columns} FROM (SELECT *{extra} FROM (SELECT * FROM t))"
     reader.execute(f"CREATE OR REPLACE TABLE typed AS {sql}", pointers)
     return chosen, sql
@@ -96,6 +96,19 @@ def test_a_number_too_large_for_a_double_is_none(reader: duckdb.DuckDBPyConnecti
     write(reader, ['{"a": 1e400}', '{"a": -1e400}', '{"b": 1e400}', '{"a": 2, "b": 1e999}'])
     assert column(reader, number_column("a")) == [None, None, None, 2.0]
     assert column(reader, number_column("b")) == [None] * 4
+
+
+def test_numbers_among_which_nothing_else_occurs_are_the_same_numbers(
+    reader: duckdb.DuckDBPyConnection,
+) -> None:
+    values = [0, -0.0, 1, -1, 1.5, 1e-300, 5e-324, 1e308, 2**53 + 1, 2**64, 10**30, 0.1, 1 / 3, None]
+    chosen, _ = write(
+        reader, [json.dumps({"a": value, "b": value}) for value in values] + ['{"b": "5"}', "{}"]
+    )
+    assert chosen.plain == {"a"}
+    expected = [number(value) for value in values]
+    assert column(reader, number_column("a")) == [*expected, None, None]
+    assert column(reader, number_column("b")) == [*expected, None, None]
 
 
 def test_long_and_rare_ones_are_listed_without_a_column(reader: duckdb.DuckDBPyConnection) -> None:
@@ -143,5 +156,5 @@ def test_rows_of_hundreds_of_kilobytes_get_no_columns_and_are_read_as_json(
 
 def test_no_properties_are_no_columns(reader: duckdb.DuckDBPyConnection) -> None:
     chosen, sql = write(reader, ["{}", "{}"])
-    assert chosen == properties.Chosen({}, True)
+    assert chosen == properties.Chosen({}, True, frozenset())
     assert "json" not in sql

@@ -60,9 +60,10 @@ def test_rows_are_in_order(
     size = sum(len(row[4]) + 202 for row in expected)
     source = f"SELECT {COLUMNS} FROM read_parquet(?) WHERE id >= ?"
     given: list[Any] = [[path], 0]
-    with runs.in_order(
-        reader, source, given, key=KEY, rows=count, size=size, turn=contextlib.nullcontext
-    ) as (sql, values):
+    rows = runs.Rows(reader, source, given, KEY, count, size, contextlib.nullcontext)
+    with runs.in_order(rows) as (sql, values):
         assert (len(list((lake_dir() / "tmp").glob("*.parquet"))) > 1) == (padding > 0)
         assert reader.execute(sql, values).fetchall() == expected
+    with runs.in_files(rows) as files:
+        assert reader.execute("SELECT * FROM read_parquet(?)", [files]).fetchall() == expected
     assert not list((lake_dir() / "tmp").glob("*.parquet"))
