@@ -139,7 +139,9 @@ def _choose() -> _Chosen:
 def _write(chosen: _Chosen, reached: Callable[[str], object]) -> Draft | None:
     where, (low, high) = "batch_id = ANY(%(ids)s)", chosen.id_range or (0, 0)
     if chosen.id_range:
-        where = f"id BETWEEN %(low)s AND %(high)s AND {where}"
+        # As many ids as rows: all of them are of these batches.
+        is_theirs = high - low + 1 == chosen.stored
+        where = "id BETWEEN %(low)s AND %(high)s" + ("" if is_theirs else f" AND {where}")
         with connection.cursor() as cursor:
             # Whatever the statistics of a young partition say: neither all of it nor its BRIN index.
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")

@@ -93,6 +93,14 @@ def test_batches_of_before_know_no_range_of_ids(seal_all: SealAll) -> None:
     assert in_lake() == in_table()
 
 
+def test_rows_of_others_between_them_are_left_to_those(seal_all: SealAll) -> None:
+    for name in ("a", "b", "c"):
+        batch = put([{"name": name}] * 3)
+        Batch.objects.filter(pk=batch.pk, seal=None).update(seal=0 if name == "b" else None)
+    assert seal_all() == 6
+    assert {row[0] for row in in_lake("name")} == {"a", "c"}
+
+
 def test_much_is_sealed_in_several_files(seal_all: SealAll, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seal_stage, "MAX_ROWS", 10)
     for rows in (4, 6, 1, 25):
