@@ -26,6 +26,7 @@ from systemtest.live import project_of, token
 from systemtest.stack import Stack, stack_in_clean_folder, wait
 
 BATCHES: Final = Step("100 events, 50 connections", 50, events=100)
+NESTED: Final = Step("100 events of 0.9 kB, 50 connections", 50, events=100, event=load.NESTED_EVENT)
 SINGLE: Final = Step("one event, 200 connections", 200)
 ASKERS: Final = 2
 CATCH_UP_SECONDS: Final = 180.0
@@ -56,6 +57,9 @@ def main() -> int:
         "--lake-seconds", type=int, default=150, help="length of a step of the lake's (default: 150)"
     )
     parser.add_argument("--lake-rounds", type=int, default=2, help="how often these take turns (default: 2)")
+    parser.add_argument(
+        "--nested", action="store_true", help="the lake's turns with events of 0.9 kB, not of 0.1"
+    )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--only-lake", action="store_true", help="without the questions")
     only.add_argument("--only-questions", action="store_true", help="without the lake's own turns")
@@ -66,7 +70,8 @@ def main() -> int:
         measure(stack, BATCHES, seconds=30 if arguments.only_questions else 2)
         if not arguments.only_questions:
             ways = {"frozen": frozen_lake, "at work": nothing}
-            turns(stack, BATCHES, ways, seconds=arguments.lake_seconds, rounds=arguments.lake_rounds)
+            batches = BATCHES if not arguments.nested else NESTED
+            turns(stack, batches, ways, seconds=arguments.lake_seconds, rounds=arguments.lake_rounds)
         if arguments.only_lake:
             return 0
         most = statistics.median(

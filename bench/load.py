@@ -25,6 +25,34 @@ SMALL_EVENT = {
     "properties": {"path": "/pricing", "ref": "search", "ms": 182},
 }
 
+# As a shop sends them with what its SDK adds: 891 bytes.
+NESTED_EVENT = {
+    "name": "Order Completed",
+    "user_id": "u-1042",
+    "session_id": "s-77",
+    "properties": {
+        "order_id": "o-314798",
+        "revenue": 3147.98,
+        "currency": "CHF",
+        "gift": False,
+        "coupon": "",
+        "products": [
+            {"sku": f"SKU-{number}", "price": number / 100, "quantity": 1, "tags": ["new", None]}
+            for number in (44794, 47992, 72536, 74552, 74924)
+        ],
+    },
+    "context": {
+        "ip": "2001:db8::1",
+        "locale": "en-US",
+        "userAgent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
+        "page": {"url": "https://shop.example/?q=caf%C3%A9&x=1#top", "path": "/über-uns", "referrer": ""},
+        "screen": {"width": 390, "height": 844, "density": 3.0},
+        "library": {"name": "web", "version": "4.1.0"},
+        "traits": {"plan": "pro", "logins": 546},
+        "campaign": None,
+    },
+}
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -40,9 +68,9 @@ class Answered:
     own_cpu_seconds: float
 
 
-def body(events: int) -> bytes:
-    """Returns one small event (98 bytes) or an array of them. Without ids: each request's are new."""
-    return json.dumps(SMALL_EVENT if events == 1 else [SMALL_EVENT] * events, separators=(",", ":")).encode()
+def body(events: int, event: Mapping[str, Any] = SMALL_EVENT) -> bytes:
+    """Returns one event (the small one: 98 bytes) or an array of them. Without ids: each request's are new."""
+    return json.dumps(event if events == 1 else [event] * events, separators=(",", ":")).encode()
 
 
 def require_wrk() -> None:

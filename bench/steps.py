@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench import load
@@ -21,15 +21,17 @@ CREATE TABLE bench_event (
 
 @dataclass(frozen=True)
 class Step:
-    """One kind of load: `events` a request over `connections`, for `share` of the seconds of a step. `per_second`: so many
-    requests, whatever the answers take; without it each connection sends as fast as it is answered.
-    """  # fmt: skip
+    """One kind of load: `events` like `event` a request over `connections`, for `share` of the seconds of a step.
+
+    `per_second`: so many requests, whatever the answers take; without it each connection sends as fast as it is answered.
+    """
 
     name: str
     connections: int
     events: int = 1
     share: float = 1.0
     per_second: float = 0
+    event: Mapping[str, Any] = field(default_factory=lambda: load.SMALL_EVENT)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def measure(
     with processes.highest_pss_mb() as samples:
         answered = load.press(
             credentials or stack.credentials,
-            load.body(step.events),
+            load.body(step.events, step.event),
             connections=step.connections,
             seconds=seconds,
             per_second=step.per_second,
