@@ -48,7 +48,7 @@ ENOUGH_SIZE: Final = (
     16 << 20
 )  # by SIZE: with as much a project's day leaves the shared files, however few its rows
 # By name all files' statistics are read first: by those a sort packs what it holds, and spills half as much.
-ROWS: Final = "read_parquet(?, union_by_name = true)"
+READ: Final = "read_parquet(?, union_by_name = true)"
 AT_ONCE: Final = 8  # projects' days that are each looked for in all files; of more, all rows are sorted first
 DAY_US: Final = 86_400_000_000
 EPOCH: Final = date(1970, 1, 1)
@@ -192,7 +192,7 @@ def _groups(reader: duckdb.DuckDBPyConnection, step: Step) -> list[_Group]:
     """What the step's files hold, the largest first; without projects that are no more."""
     found = reader.execute(
         f"SELECT project_id, epoch_us(occurred_at) // {DAY_US}, count(*), sum({SIZE})"
-        f" FROM {ROWS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+        f" FROM {READ} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
         [_files(step)],
     ).fetchall()
     known = set(Project.objects.filter(pk__in={row[0] for row in found}).values_list("pk", flat=True))
@@ -246,7 +246,7 @@ class _Work:
         if first.project_id is None or not self.groups:
             return
         place = month_path if self.step.kind == "month" else day_path
-        source = f"SELECT {', '.join(COLUMNS)} FROM {ROWS}"
+        source = f"SELECT {', '.join(COLUMNS)} FROM {READ}"
         path = place(first.project_id, first.first_day, new_token())
         self._own(self._rows(source, [self.files], OWN_ORDER, self.groups), first.project_id, path)
 
@@ -254,7 +254,7 @@ class _Work:
         """Shared files: what is enough for files of their own to those, the rest to one or two shared ones."""
         moving = self._moving(self.groups)
         if len(moving) > AT_ONCE:
-            with in_files(self._rows(*self._of(moving), SHARED_ORDER, moving)) as files:
+            with in_files(self._together(moving)) as files:
                 for group in moving:
                     self._move(group, files, IN_ORDER)
         else:
@@ -267,7 +267,7 @@ class _Work:
 
     def _move(self, group: _Group, files: list[str], key: Sequence[str]) -> None:
         source = (
-            f"SELECT {', '.join(COLUMNS)} FROM {ROWS}"
+            f"SELECT {', '.join(COLUMNS)} FROM {READ}"
             " WHERE project_id = ? AND occurred_at >= ? AND occurred_at < ?"
         )
         midnight = datetime(group.day.year, group.day.month, group.day.day, tzinfo=UTC)
@@ -309,20 +309,21 @@ class _Work:
         rows, size = _total(groups)
         return Rows(self.writer, source, values, key, rows, size, self._turn)
 
-    def _of(self, groups: list[_Group]) -> tuple[str, list[Any]]:
-        """Their rows, of all files."""
-        sql = (
-            f"SELECT {', '.join(f'e.{name}' for name in COLUMNS)} FROM {ROWS} AS e"
+    def _together(self, groups: list[_Group]) -> Rows:
+        """Of several projects, in the order of shared files."""
+        source = (
+            f"SELECT {', '.join(f'e.{name}' for name in COLUMNS)} FROM {READ} AS e"
             " SEMI JOIN (SELECT unnest(?::bigint[]) AS project_id, unnest(?::bigint[]) AS day) AS g"
             f" ON e.project_id = g.project_id AND epoch_us(e.occurred_at) // {DAY_US} = g.day"
         )
         days = [(group.day - EPOCH).days for group in groups]
-        return sql, [self.files, [group.project_id for group in groups], days]
+        values = [self.files, [group.project_id for group in groups], days]
+        return self._rows(source, values, SHARED_ORDER, groups)
 
     def _shared(self, groups: list[_Group], level: int) -> None:
         if not groups:
             return
-        with in_order(self._rows(*self._of(groups), SHARED_ORDER, groups)) as (rows, ordered):
+        with in_order(self._together(groups)) as (rows, ordered):
             self._add(rows, ordered, path=fresh_path(new_token()), project_id=None, level=level)
 
     def _add(self, sql: str, values: list[Any], **place: Any) -> None:

@@ -28,13 +28,14 @@ Columns = dict[str, dict[str, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """As in the table of segments; `is_complete`: no other property than these occurs. `plain`: those that are never anything
-    but numbers and null.
-    """  # fmt: skip
+    """As in the table of segments; `is_complete`: no other property than these occurs.
+
+    `only_numbers`: those that are never anything but numbers and null.
+    """
 
     columns: Columns = field(default_factory=dict)
     is_complete: bool = True
-    plain: frozenset[str] = frozenset()
+    only_numbers: frozenset[str] = frozenset()
 
 
 def choose(
@@ -54,7 +55,7 @@ def choose(
     frequent = [key for key, count in counts.items() if count >= least][:MAX_CANDIDATES]
     looked_at = rows if size > rows * VERY_LARGE else LENGTH_ROWS
     short = _short(duck, _sample(source, rows, looked_at), parameters, frequent)
-    numbers, plain = _numbers(duck, source, parameters, short)
+    numbers, only_numbers = _numbers(duck, source, parameters, short)
     columns = {key: {"s": False, "n": False} for key in list(counts)[:MAX_LISTED]}
     free = MAX_PROPERTY_COLUMNS
     for key in short:
@@ -62,7 +63,7 @@ def choose(
         if needed <= free:
             columns[key] = {"s": True, "n": key in numbers}
             free -= needed
-    return Chosen(columns, is_bounded and len(counts) <= MAX_LISTED, frozenset(plain))
+    return Chosen(columns, is_bounded and len(counts) <= MAX_LISTED, only_numbers)
 
 
 def select(chosen: Chosen) -> tuple[str, str, list[Any]]:
@@ -72,10 +73,14 @@ def select(chosen: Chosen) -> tuple[str, str, list[Any]]:
     """
     texts = [key for key, kinds in chosen.columns.items() if kinds["s"]]
     numbers = [key for key in texts if chosen.columns[key]["n"]]
-    mixed = [key for key in numbers if key not in chosen.plain]
+    mixed = [key for key in numbers if key not in chosen.only_numbers]
     wanted = [f"texts[{n}] AS {text_column(key)}" for n, key in enumerate(texts, 1)]
     for key in numbers:
-        value = f"texts[{texts.index(key) + 1}]" if key in chosen.plain else f"mixed[{mixed.index(key) + 1}]"
+        value = (
+            f"texts[{texts.index(key) + 1}]"
+            if key in chosen.only_numbers
+            else f"mixed[{mixed.index(key) + 1}]"
+        )
         wanted.append(f"{_number(value)} AS {number_column(key)}")
     extra = "".join(
         f", {function}(properties, ?) AS {name}"
@@ -118,12 +123,12 @@ def _short(
 
 def _numbers(
     duck: duckdb.DuckDBPyConnection, source: str, parameters: Sequence[Any], keys: Sequence[str]
-) -> tuple[set[str], set[str]]:
+) -> tuple[frozenset[str], frozenset[str]]:
     """Those of the properties that are a number in any row, and those of them that are nothing else in any other."""
     types = f"[bool_or({{}} IN {NUMBERS}), bool_and({{}} IN {NUMBERS} OR {{}} = 'NULL')]"
     found = _each(duck, source, parameters, keys, types, of="json_type")
-    numbers = {key: is_plain for key, (is_number, is_plain) in zip(keys, found, strict=True) if is_number}
-    return set(numbers), {key for key, is_plain in numbers.items() if is_plain}
+    numbers = {key: is_only for key, (is_number, is_only) in zip(keys, found, strict=True) if is_number}
+    return frozenset(numbers), frozenset(key for key, is_only in numbers.items() if is_only)
 
 
 def _each(

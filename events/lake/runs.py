@@ -1,4 +1,4 @@
-"""Rows in order without holding many: where they are fat, sorted runs one after another, each the next part of the order.
+"""Rows in order without holding many: where they are large, sorted runs one after another, each the next part of the order.
 
 DuckDB's sort holds some 120,000 rows at least, whatever its memory limit: of 2 kB each that is more than a writer may use.
 """
@@ -16,7 +16,12 @@ from events.lake.layout import lake_dir
 
 SORT_ROWS: Final = 122_880  # held by a sort at least
 SORT_BYTES: Final = 52 << 20  # of such rows, that fit beside what else a merge needs
-RUN_BYTES: Final = LARGE_BYTES
+RUN_BYTES: Final = LARGE_BYTES  # of large rows
+# How much longer runs of others are: no more memory than their sort takes, and fewer scans.
+MEDIUM_RUNS: Final = 3
+RUN_GROUP_ROWS: Final = 4_096  # a row group is held while it is written or read
+# With 4,096 a file's footer took longer to read than the rows of one project's day in it.
+FILE_GROUP_ROWS: Final = 16_384
 IN_ORDER: Final = ()  # a key of rows that come so already
 # Of a row in memory, about.
 SIZE: Final = "strlen(properties) + strlen(context) + coalesce(octet_length(raw), 0) + 200"
@@ -60,7 +65,10 @@ class Rows:
     def sorted(self) -> str:
         if self.key == IN_ORDER:
             return self.source
-        return f"{self.source} ORDER BY {self.order}" if self.rows <= SORT_ROWS else _by_place(self)
+        if self.rows <= SORT_ROWS:
+            return f"{self.source} ORDER BY {self.order}"
+        by_place = ", ".join("place" if column == "name" else column for column in self.key)
+        return BY_PLACE.format(source=self.source, order=by_place)
 
 
 @contextmanager
@@ -79,10 +87,11 @@ def in_files(of: Rows) -> Iterator[list[str]]:
     folder = lake_dir() / "tmp"
     written: list[str] = []
     try:
-        with of.turn():
-            group_rows, runs = 16_384, [(of.sorted(), list(of.values))]
-            if not of.is_held():
-                group_rows, runs = 4_096, _runs(of)
+        if of.is_held():
+            group_rows, runs = FILE_GROUP_ROWS, [(of.sorted(), list(of.values))]
+        else:
+            with of.turn():
+                group_rows, runs = RUN_GROUP_ROWS, _runs(of)
         for sql, values in runs:
             written.append(str(folder / f"{uuid.uuid4().hex}.parquet"))
             target = written[-1].replace("'", "''")
@@ -96,14 +105,9 @@ def in_files(of: Rows) -> Iterator[list[str]]:
             (folder / path).unlink(missing_ok=True)
 
 
-def _by_place(of: Rows) -> str:
-    order = ", ".join("place" if column == "name" else column for column in of.key)
-    return BY_PLACE.format(source=of.source, order=order)
-
-
 def _runs(of: Rows) -> list[tuple[str, list[Any]]]:
     """The SELECT of each. Plan of their bounds, each the key of a run's first row: a sort of the keys, then a streaming sum."""
-    length = RUN_BYTES if of.is_large else 3 * RUN_BYTES
+    length = RUN_BYTES if of.is_large else MEDIUM_RUNS * RUN_BYTES
     bounds = of.duck.execute(
         f"SELECT {of.order} FROM (SELECT *, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS until"
         f" FROM (SELECT {of.order}, {SIZE} AS size FROM ({of.source}) ORDER BY {of.order}))"

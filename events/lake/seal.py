@@ -139,7 +139,7 @@ def _choose() -> _Chosen:
 def _write(chosen: _Chosen, reached: Callable[[str], object]) -> Draft | None:
     where, (low, high) = "batch_id = ANY(%(ids)s)", chosen.id_range or (0, 0)
     if chosen.id_range:
-        # As many ids as rows: all of them are of these batches.
+        # As many ids as rows: each of them is of these batches, and to look at each row's takes a tenth of the time.
         is_theirs = high - low + 1 == chosen.stored
         where = "id BETWEEN %(low)s AND %(high)s" + ("" if is_theirs else f" AND {where}")
         with connection.cursor() as cursor:

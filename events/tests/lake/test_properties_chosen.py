@@ -105,7 +105,7 @@ def test_numbers_among_which_nothing_else_occurs_are_the_same_numbers(
     chosen, _ = write(
         reader, [json.dumps({"a": value, "b": value}) for value in values] + ['{"b": "5"}', "{}"]
     )
-    assert chosen.plain == {"a"}
+    assert chosen.only_numbers == {"a"}
     expected = [number(value) for value in values]
     assert column(reader, number_column("a")) == [*expected, None, None]
     assert column(reader, number_column("b")) == [*expected, None, None]
